@@ -1,0 +1,1 @@
+"""Ground floor: errors, units, names, statistics and byte arithmetic on stdlib and numpy alone."""
