@@ -1,0 +1,154 @@
+"""Open a bundle without trusting it; nothing is ever extracted to a path."""
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgepack.base.errors import RequestError, SafetyError
+from edgepack.base.files import sha256
+from edgepack.bundle import archive, rules
+from edgepack.bundle.golden import Golden
+from edgepack.bundle.golden import decode as decode_golden
+from edgepack.bundle.selfcontained import external
+from edgepack.spec.manifest import FORMAT, Manifest
+
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose every byte was checked against its manifest.
+
+    Attributes:
+        path: Where it was read from.
+        sha256: Digest of the whole file.
+        size: Bytes of the whole file.
+        manifest: What it says of itself.
+        model: The ONNX file.
+        golden: The self-test.
+        extras: The other members: ``preprocess.json``, ``assets/NAME``,
+            ``required_operators.config``.
+    """
+
+    path: Path
+    sha256: str
+    size: int
+    manifest: Manifest
+    model: bytes
+    golden: Golden
+    extras: Mapping[str, bytes]
+
+
+def open_bundle(path: Path | str) -> Bundle:
+    """Read and verify a bundle.
+
+    The file is read once, into memory, and everything comes from that one copy: a file that
+    changes meanwhile cannot pass one check and be used as another.
+
+    Raises:
+        RequestError: There is no such file, or it is not a file that can be read.
+        SafetyError: It is damaged, hostile, or of a format this version does not read.
+    """
+    path = Path(path)
+    return parse(_read(path), path)
+
+
+def parse(data: bytes, path: Path) -> Bundle:
+    """Verify the bytes of a bundle; ``path`` is what errors call it.
+
+    Raises:
+        SafetyError: It is damaged, hostile, or of a format this version does not read.
+    """
+    where = repr(str(path))
+    if not data.startswith(b"PK"):
+        raise SafetyError("E-BUNDLE", f"{where} is not a bundle: it is no zip file")
+    entries = archive.index(data, rules.MEMBERS, where)
+    _demand(rules.bad_names(tuple(entry.name for entry in entries)), where)
+    sizes = {entry.name: entry.size for entry in entries}
+    if reason := rules.too_big(sizes):
+        raise SafetyError("E-CAP", f"{where}: {reason}")
+    manifest = _manifest(archive.extract(data, entries[0], where), where)
+    _demand(rules.bad_files(manifest, sizes), where)
+    members = {entry.name: _member(data, entry, manifest, where) for entry in entries[1:]}
+    model, golden = members.pop(rules.MODEL), members.pop(rules.GOLDEN)
+    _self_contained(model, where)
+    runs = decode_golden(golden, f"{where}, {rules.GOLDEN}")
+    _demand(rules.bad_golden(manifest, runs), where)
+    return Bundle(path, sha256(data), len(data), manifest, model, runs, members)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        # O_NONBLOCK: opening a named pipe must not wait for a writer.
+        handle = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        raise RequestError(
+            "E-PATH", f"cannot read {str(path)!r}: {reason}", hint="name a bundle"
+        ) from error
+    try:
+        state = os.fstat(handle)
+        if not stat.S_ISREG(state.st_mode):
+            kind = "a directory" if stat.S_ISDIR(state.st_mode) else "no regular file"
+            raise RequestError("E-PATH", f"{str(path)!r} is {kind}", hint="name a bundle")
+        if state.st_size > rules.TOTAL:
+            raise SafetyError("E-CAP", f"{str(path)!r} has {state.st_size} bytes, too many")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(state.st_size)
+    finally:
+        os.close(handle)
+
+
+def _manifest(raw: bytes, where: str) -> Manifest:
+    """Decode the manifest: canonical JSON, known format, known fields, sound values."""
+    try:
+        plain: Any = msgspec.json.decode(raw)
+        if isinstance(plain, dict) and plain.get("format") != FORMAT:
+            raise SafetyError(
+                "E-FORMAT",
+                f"{where} has format {plain.get('format')!r:.80}, this edgepack reads {FORMAT!r}",
+                hint="upgrade edgepack, or build the bundle again",
+            )
+        # A second spelling of the same data (a key twice, say) would let two readers disagree.
+        if msgspec.json.encode(plain, order="sorted") + b"\n" != raw:
+            _demand("its manifest is not canonical JSON", where)
+        _demand(rules.bad_text(plain), where)
+        manifest = msgspec.convert(plain, Manifest)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        reason = " ".join(str(error).split())  # it may quote keys, line breaks and all
+        raise SafetyError("E-BUNDLE", f"{where}: manifest.json: {reason}") from error
+    _demand(rules.bad_manifest(manifest), where)
+    return manifest
+
+
+def _member(data: bytes, entry: archive.Entry, manifest: Manifest, where: str) -> bytes:
+    content = archive.extract(data, entry, where)
+    if sha256(content) != manifest.files[entry.name].sha256:
+        raise SafetyError(
+            "E-DIGEST",
+            f"{where}: {entry.name!r} is not what the manifest says it is",
+            hint="copy it again, or build it again",
+        )
+    return content
+
+
+def _self_contained(model: bytes, where: str) -> None:
+    try:
+        outside = external(model)
+    except ValueError as error:
+        raise SafetyError("E-BUNDLE", f"{where}: model.onnx: {error}") from error
+    if outside:
+        raise SafetyError("E-EXTERNAL-DATA", f"{where}: model.onnx keeps weights outside itself")
+
+
+def _demand(reason: str | None, where: str) -> None:
+    if reason is not None:
+        raise SafetyError(
+            "E-BUNDLE", f"{where} is refused: {reason}", hint="copy it again, or build it again"
+        )
