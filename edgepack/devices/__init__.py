@@ -1,0 +1,94 @@
+"""Devices: where a model runs. One file each; the directory is the registry.
+
+A device is named as users type it: the file, then what the file needs to know after a colon
+(``local``, ``qemu:cortex-a53``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, cast, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.base import registry
+from edgepack.spec.signature import Sample, Signature
+
+Outputs: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
+"""What one run gives: every output of the model, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Instructions that one inference executes.
+
+    Attributes:
+        total: All of them.
+        classes: Class -> instructions, the classes of ``runtime/native/plugin.c``; they do not
+            overlap and leave out what belongs to none.
+    """
+
+    total: int
+    classes: Mapping[str, int]
+
+
+class Device(Protocol):
+    """A place that runs models with ONNX Runtime, one thread, all optimizations."""
+
+    @property
+    def name(self) -> str:
+        """The name users type."""
+        ...
+
+    @property
+    def runtime(self) -> str:
+        """Version of ONNX Runtime there."""
+        ...
+
+    def run(
+        self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
+    ) -> list[list[Outputs]]:
+        """Run every sample of every item; state is carried within an item and starts at zeros.
+
+        Args:
+            model: A self-contained ONNX file.
+            signature: Of the model; tells what is carried.
+            items: Each a sequence of samples without the state inputs; where nothing is carried
+                any grouping will do. Samples that bring their own state need a signature that
+                carries none.
+
+        Returns:
+            The outputs, grouped as the samples are, carried state included.
+
+        Raises:
+            ModelError: The runtime there refuses the model or a sample.
+            MachineError: The device broke, or lacks what it needs.
+        """
+        ...
+
+
+@runtime_checkable
+class Counting(Device, Protocol):
+    """A device that can also count instructions, repeatably to 0.1 %."""
+
+    def count(self, model: bytes, signature: Signature, sample: Sample) -> Counts:
+        """Count what one inference executes; raises as ``run`` does."""
+        ...
+
+    def affordable(self, instructions: int, seconds: float) -> int:
+        """Return how many inferences of that many instructions fit the given CPU time.
+
+        The answer depends on nothing that a clock measured, so it is the same on every machine.
+        """
+        ...
+
+
+def open_device(name: str) -> Device:
+    """Return the device that users call ``name``.
+
+    Raises:
+        RequestError: There is no such device; the hint offers the closest name.
+        MachineError: It is known but cannot be used here; the hint says what to install.
+    """
+    kind, _, detail = name.partition(":")
+    return cast(Device, registry.find("devices", kind)(detail))
