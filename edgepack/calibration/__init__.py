@@ -1,0 +1,1 @@
+"""What activations look like on real data: one streaming pass, statistics that merge."""

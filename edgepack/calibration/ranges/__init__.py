@@ -1,0 +1,1 @@
+"""From statistics to a range; one file per method."""

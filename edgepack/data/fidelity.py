@@ -1,0 +1,86 @@
+"""How close shipped outputs are to those of the float model, where no labels say what is right."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.data.answers import Outputs, Reals, decided, similarity
+
+Output = Mapping[str, npt.NDArray[Any]]
+
+
+def fidelity(
+    float_outputs: Outputs, shipped_outputs: Outputs
+) -> tuple[float | None, float, float | None]:
+    """Compare two models on the same samples, over all float outputs.
+
+    Args:
+        float_outputs: Reported outputs of each run of the float model.
+        shipped_outputs: The same for the shipped model. A value that is not finite where the float
+            model's is counts as 0.
+
+    Returns:
+        Agreement: fraction of runs with the same decision, where the one output holds class
+        scores, or where no output is real (they are decisions then); else None. Mean cosine over
+        runs. Signal to quantization noise in dB over all runs; None where exactly equal.
+    """
+    pairs = list(zip(float_outputs, shipped_outputs, strict=True))
+    if not any(_is_real(array) for array in float_outputs[0].values()):
+        same = sum(all(np.array_equal(a[name], b[name]) for name in a) for a, b in pairs) / len(
+            pairs
+        )
+        return same, same, None
+    signal = noise = 0.0
+    cosines = []
+    for expected, shipped in pairs:
+        x, y = _vectors(expected, shipped)
+        signal, noise = signal + float(x @ x), noise + float((x - y) @ (x - y))
+        cosines.append(similarity(x, y))
+    agreement = _agreement(float_outputs, shipped_outputs) if holds_scores(float_outputs) else None
+    tiny = float(np.finfo(np.float64).tiny)
+    return (
+        agreement,
+        sum(cosines) / len(cosines),
+        10 * math.log10(max(signal, tiny) / noise) if noise else None,
+    )
+
+
+def holds_scores(outputs: Outputs) -> bool:
+    """Whether the outputs are class scores: one float output of shape ``[1, C]`` with C >= 2.
+
+    Vectors that all have length 1 and do not sum to 1 are embeddings of that shape.
+    """
+    if any(len(output) != 1 for output in outputs):
+        return False
+    rows = [next(iter(output.values())) for output in outputs]
+    if not all(_is_real(row) and row.ndim == 2 and len(row) == 1 and row.size >= 2 for row in rows):
+        return False
+    values = np.array([[np.linalg.norm(row.astype(np.float64)), row.sum()] for row in rows])
+    unit = np.isclose(values, 1, atol=1e-3).all(axis=0)
+    return not (unit[0] and not unit[1])
+
+
+def _agreement(float_outputs: Outputs, shipped_outputs: Outputs) -> float:
+    pairs = zip(float_outputs, shipped_outputs, strict=True)
+    return float(np.mean([_decision(a) == _decision(b) for a, b in pairs]))
+
+
+def _decision(output: Output) -> int:
+    scores = next(iter(output.values()))
+    return -1 if np.isnan(scores).any() else int(decided(scores)[0])
+
+
+def _vectors(expected: Output, shipped: Output) -> tuple[Reals, Reals]:
+    """Lay all float outputs end to end; what is infinite in both alike carries no noise."""
+    names = [name for name, array in expected.items() if _is_real(array)]
+    x = np.concatenate([expected[name].ravel().astype(np.float64) for name in names])
+    y = np.concatenate([shipped[name].ravel().astype(np.float64) for name in names])
+    y = y if y.shape == x.shape else np.zeros_like(x)  # as many boxes as it likes, say
+    return np.where(np.isfinite(x), x, 0), np.where(np.isfinite(y), y, 0)
+
+
+def _is_real(array: npt.NDArray[Any]) -> bool:
+    return "float" in array.dtype.name
