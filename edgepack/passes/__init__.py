@@ -1,0 +1,109 @@
+"""Graph passes: each edits a private copy and explains every edit; ``apply`` does the rest."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Protocol
+
+import msgspec
+import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass
+
+from edgepack.calibration.statistics import Statistics
+from edgepack.graph.census import Census, census, signature
+from edgepack.graph.constants import drop_unread
+from edgepack.graph.copying import private_copy
+from edgepack.spec.step import Skip, Step
+from edgepack.spec.target import Target
+
+Keeps = Literal["values", "interface"]
+
+__all__ = ["Context", "Edit", "Keeps", "Pass", "PassReport", "Skip", "Step", "apply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change, or one deliberate abstention, for people.
+
+    Attributes:
+        where: A node or a tensor.
+        what: A sentence.
+        left: Whether this says why a node was left in float.
+    """
+
+    where: str
+    what: str
+    left: bool = False
+
+
+class Measure(Protocol):
+    """Collects statistics of tensors of a model; bound to the calibration data by the build."""
+
+    def __call__(self, model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, Statistics]:
+        """Return the statistics of each named tensor of ``model``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a pass may know besides the model.
+
+    Attributes:
+        target: The target it was fitted to.
+        measure: Runs the calibration data through a model; None where there are none.
+    """
+
+    target: Target
+    measure: Measure | None = None
+
+
+class Pass(Protocol):
+    """One transformation; a frozen Struct whose fields are its parameters.
+
+    ``keeps`` is a promise that tests hold it to: "values" (same outputs up to float rounding) or
+    "interface" (same names, dtypes and shapes only).
+    """
+
+    keeps: ClassVar[Keeps]
+
+    def rewrite(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
+        """Edit ``model`` in place, yielding each edit as it is made."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass did, measured by ``apply`` and not by the pass."""
+
+    name: str
+    parameters: Mapping[str, object]
+    edits: tuple[Edit, ...]
+    before: Census
+    after: Census = field(repr=False)
+
+
+def apply(step: Step, name: str, model: ir.Model, ctx: Context) -> tuple[ir.Model, PassReport]:
+    """Run ``step`` on a copy of ``model``; the input is untouched.
+
+    Afterwards names are unique, whatever the model called its tensors, and constants that the
+    step left without a reader are gone.
+
+    Raises:
+        AssertionError: The step changed the interface of the model; the bug is ours.
+    """
+    draft = private_copy(model)
+    work: Pass = step  # type: ignore[assignment]  # every file in passes/ is one; a law test checks
+    edits = tuple(work.rewrite(draft, ctx))
+    drop_unread(draft.graph)
+    _name_apart(draft)
+    assert signature(draft) == signature(model), f"{name} changed the interface of the model"
+    parameters = msgspec.to_builtins(step)
+    return draft, PassReport(name, parameters, edits, census(model), census(draft))
+
+
+def _name_apart(model: ir.Model) -> None:
+    """Make names unique; an optional output that was left out stays without one."""
+    values = [out for node in model.graph.all_nodes() for out in node.outputs]
+    absent = [value for value in values if not (value.name or value.uses())]
+    NameFixPass()(model)
+    for value in absent:
+        value.name = ""

@@ -1,0 +1,76 @@
+"""Static int8: a Q/DQ pair around every tensor of an integer node, types from the target.
+
+The runtime fuses ``DequantizeLinear -> Conv -> QuantizeLinear`` into one integer kernel. Where the
+target saturates, weight scales obey the pair law, so default and exact mode of the runtime agree
+bit for bit without giving up a whole bit of weight.
+
+Source: Jacob et al. 2018, arXiv:1712.05877; placement: ``quantization/placement.py``.
+"""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, Self
+
+import onnx_ir as ir
+
+from edgepack.base import registry
+from edgepack.base.errors import ModelError, RequestError, nearest
+from edgepack.passes import Context, Edit, Keeps
+from edgepack.quantization.placement import place
+from edgepack.quantization.scales import activation_scale
+from edgepack.quantization.scheme import scheme_for
+from edgepack.quantization.writer import Writer
+from edgepack.spec.step import Skip, Step
+from edgepack.spec.target import Target
+
+
+class QuantizeStatic(Step, frozen=True):
+    """Quantize weights and activations to int8, ranges from calibration data.
+
+    Attributes:
+        ranges: How a range follows from statistics.
+        exclude: Names of nodes to leave in float.
+    """
+
+    ranges: Literal["minmax"] = "minmax"
+    exclude: tuple[str, ...] = ()
+    keeps: ClassVar[Keeps] = "interface"
+
+    def fit(self, target: Target) -> Self | Skip:
+        """Skip where the target has no integer kernels that pay."""
+        if target.int8 is None:
+            return Skip("quantize_static", f"{target.name} has no integer kernels that pay")
+        return self
+
+    def rewrite(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
+        """Write Q/DQ pairs, integer weights and integer biases; name what stays in float."""
+        graph = model.graph
+        assert ctx.target.int8 is not None, "fit() skips such targets"
+        self._check(graph)
+        if ctx.measure is None:
+            yield Edit("graph", "no calibration data: nothing static is quantized", left=True)
+            return
+        scheme = scheme_for(ctx.target.int8)
+        plan = place(graph, frozenset(self.exclude), absorb=not scheme.symmetric)
+        roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
+        seen = ctx.measure(model, roots)
+        finder: Any = registry.find("calibration.ranges", self.ranges)()
+        ranges = {name: finder.range(statistics) for name, statistics in seen.items()}
+        scales = {
+            value: activation_scale(ranges[str(root.name)], scheme)
+            for value, root in plan.scale_of.items()
+        }
+        left = [(f"{node.name} ({node.op_type})", reason) for node, reason in plan.left.items()]
+        for where, what in Writer(graph, scheme, plan, scales).write():
+            yield Edit(where, what)
+        for where, reason in left:
+            yield Edit(where, reason, left=True)
+
+    def _check(self, graph: ir.Graph) -> None:
+        names = {node.name or "" for node in graph}
+        for name in self.exclude:
+            if name not in names:
+                raise RequestError("E-NODE", f"no node named {name!r}", hint=nearest(name, names))
+        if any(node.op_type == "DequantizeLinear" for node in graph):
+            raise ModelError(
+                "E-QUANT-TWICE", "the model is quantized already", hint="give the float model"
+            )

@@ -1,0 +1,1 @@
+"""What quantizing passes and quantization-aware training share: schemes, placement, scales."""

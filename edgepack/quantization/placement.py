@@ -1,0 +1,203 @@
+"""Where integers flow: which nodes compute in int8, which tensors carry a Q/DQ pair, and why not.
+
+The speed of a quantized graph is placement: the runtime fuses a node only when every tensor
+around it is quantized the way its integer kernel wants, and each pair left over costs a pass over
+memory. Shared by the QDQ writer and, later, by quantization-aware training.
+"""
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from edgepack.graph.constants import attribute, constant
+
+WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
+"""Multiply by a constant weight."""
+
+JOINS = frozenset({"Add", "Concat"})
+"""Integer kernels exist, but pay only where integers already arrive: a power spectrum's Add, or
+one that adds an attention mask of -10000, must stay in float."""
+
+POOLS = frozenset({"GlobalAveragePool", "AveragePool"})
+
+CARRIERS = frozenset(
+    {"MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace"}
+)
+"""Move or select values: their output keeps the input's scale and costs nothing."""
+
+CLAMPS = frozenset({"Relu", "Clip"})
+"""Absorbed by the range of the tensor they end in."""
+
+FREE = CARRIERS | {"Identity", "Shape", "Gather", "Constant", "Cast", "Slice", "Dropout"}
+"""Nodes whose precision nobody asks about."""
+
+INTEGER_OUTPUT = frozenset({"Conv"}) | JOINS | POOLS
+"""Their integer kernels exist only with a quantized output; Gemm and MatMul may end in float."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The decision, before anything is written.
+
+    Attributes:
+        integer: Nodes that compute in int8.
+        scale_of: Each quantized tensor -> the tensor whose range gives its scale.
+        absorbed: Output of an integer node -> the clamp that its quantized range replaces.
+        left: Each other node that computes -> the reason, a sentence.
+    """
+
+    integer: dict[ir.Node, None] = field(default_factory=dict)
+    scale_of: dict[ir.Value, ir.Value] = field(default_factory=dict)
+    absorbed: dict[ir.Value, ir.Node] = field(default_factory=dict)
+    left: dict[ir.Node, str] = field(default_factory=dict)
+
+
+def place(graph: ir.Graph, exclude: frozenset[str], *, absorb: bool) -> Placement:
+    """Decide placement for ``graph``, whose nodes are in topological order.
+
+    Args:
+        graph: Float graph, batch norms folded.
+        exclude: Names of nodes to leave in float.
+        absorb: Whether a clamp vanishes into the range; false for symmetric activations, whose
+            range cannot end at zero.
+    """
+    plan = Placement()
+    _choose(graph, exclude, plan)
+    for node in graph:
+        if node in plan.integer:
+            _quantize_around(node, plan, absorb=absorb)
+        elif node.op_type in CARRIERS:
+            _carry(node, plan)
+    for node in graph:
+        if node.op_type in CLAMPS and not _is_absorbed(node, plan):
+            plan.left[node] = "no integer node before it to absorb it"
+    return plan
+
+
+def _choose(graph: ir.Graph, exclude: frozenset[str], plan: Placement) -> None:
+    """Sort nodes into integer and left; a join counts on what was chosen before it."""
+    for node in graph:
+        reason = "excluded by the recipe" if node.name in exclude else _why_not(node, plan)
+        if not reason:
+            plan.integer[node] = None
+        elif node.op_type not in FREE | CLAMPS:
+            plan.left[node] = reason
+
+
+def _why_not(node: ir.Node, plan: Placement) -> str:
+    """Return the reason to leave ``node`` in float, or an empty string."""
+    if node.domain not in {"", "ai.onnx"} or node.op_type not in WEIGHTED | JOINS | POOLS:
+        return f"{node.op_type} has no static integer kernel here"
+    if node.op_type in WEIGHTED:
+        return _why_not_weighted(node)
+    if not all(_arrives_as_integer(value, plan) for value in node.inputs):
+        return "its inputs do not all arrive as integers"
+    return ""
+
+
+def _why_not_weighted(node: ir.Node) -> str:
+    weight = constant(node.inputs[1])
+    if weight is None:
+        return "its second operand is not a constant weight"
+    if weight.dtype.name != "float32":
+        return f"its weight is {weight.dtype.name}"
+    if constant(node.inputs[0]) is not None:
+        return "its input is a constant"
+    if node.op_type == "MatMul" and weight.ndim != 2:
+        return f"its weight has {weight.ndim} axes, not 2"
+    if node.op_type == "Gemm" and _is_scaled(node):
+        return "it scales or transposes its input"
+    if len(node.inputs) > 2 and node.inputs[2] is not None and not _plain_bias(node):
+        return "its bias is not a constant vector"
+    return ""
+
+
+def _is_scaled(node: ir.Node) -> bool:
+    factors = (node.attributes.get(name) for name in ("alpha", "beta"))
+    return attribute(node, "transA", 0) != 0 or any(f and f.as_float() != 1.0 for f in factors)
+
+
+def _plain_bias(node: ir.Node) -> bool:
+    """Whether the bias is one number per output channel, not per row of a Gemm."""
+    bias, weight = constant(node.inputs[2]), constant(node.inputs[1])
+    assert weight is not None
+    channels = weight.shape[output_axis(node)]
+    return bias is not None and bias.size == channels and bias.shape[-1:] in {(), (channels,)}
+
+
+def output_axis(node: ir.Node) -> int:
+    """Return the axis of output channels in the weight of a weighted node."""
+    if node.op_type == "Conv":
+        return 0
+    return 0 if node.op_type == "Gemm" and attribute(node, "transB", 0) else 1
+
+
+def is_depthwise(node: ir.Node) -> bool:
+    """Whether a convolution has one filter per channel."""
+    weight = constant(node.inputs[1])
+    return (
+        node.op_type == "Conv"
+        and weight is not None
+        and weight.shape[1] == 1
+        and weight.shape[0] == attribute(node, "group", 1)
+    )
+
+
+def _arrives_as_integer(value: ir.Value | None, plan: Placement) -> bool:
+    """Whether ``value`` comes out of an integer node, through clamps and carriers at most."""
+    node = None if value is None else value.producer()
+    while node is not None and node not in plan.integer and node.op_type in CLAMPS | CARRIERS:
+        first = node.inputs[0]
+        node = None if first is None else first.producer()
+    return node is not None and node in plan.integer
+
+
+def _quantize_around(node: ir.Node, plan: Placement, *, absorb: bool) -> None:
+    """Mark the tensors around an integer node, absorbing a clamp that alone follows it."""
+    for value in node.inputs:
+        if value is not None and constant(value) is None:
+            plan.scale_of.setdefault(value, value)
+    end = node.outputs[0]
+    clamp = _only_clamp(end)
+    final = clamp.outputs[0] if clamp is not None else end
+    if node.op_type not in INTEGER_OUTPUT and not _feeds_integers(final, plan):
+        return
+    plan.scale_of.setdefault(final, final)
+    if clamp is not None and absorb:
+        plan.absorbed[end] = clamp
+
+
+def _only_clamp(value: ir.Value) -> ir.Node | None:
+    users = value.consumers()
+    if len(users) == 1 and not value.is_graph_output() and users[0].op_type in CLAMPS:
+        return users[0] if _holds_zero(users[0]) else None
+    return None
+
+
+def _holds_zero(clamp: ir.Node) -> bool:
+    """Whether 0 passes a clamp of constant bounds: a quantized range, which holds 0, then does."""
+    low, high = [*clamp.inputs[1:], None, None][:2]
+    least, most = constant(low), constant(high)
+    return (low is None or (least is not None and bool(least <= 0))) and (
+        high is None or (most is not None and bool(most >= 0))
+    )
+
+
+def _feeds_integers(value: ir.Value, plan: Placement) -> bool:
+    """Whether an integer node reads ``value``, directly or through carriers."""
+    return any(
+        user in plan.integer
+        or (user.op_type in CARRIERS and _feeds_integers(user.outputs[0], plan))
+        for user in value.consumers()
+    )
+
+
+def _carry(node: ir.Node, plan: Placement) -> None:
+    """Let a carrier between integer nodes keep the scale of its input."""
+    source, out = node.inputs[0], node.outputs[0]
+    if source in plan.scale_of and _feeds_integers(out, plan):
+        plan.scale_of[out] = plan.scale_of[source]
+
+
+def _is_absorbed(node: ir.Node, plan: Placement) -> bool:
+    return plan.absorbed.get(node.inputs[0]) is node  # type: ignore[arg-type]

@@ -1,0 +1,42 @@
+"""The integer types that a target wants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepack.spec.target import Int8
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """How real tensors become bytes.
+
+    Attributes:
+        activations: ``uint8`` or ``int8``.
+        symmetric: Whether activations have zero point 0 and a range of +-127.
+        weights: ``int8`` (zero point 0) or ``uint8`` (zero point 128); codes stay in +-127.
+        pair_law: Whether weights must keep u8*s8 pair sums within 16 bits.
+        integer_bias: Whether a bias becomes int32, else it stays in float.
+    """
+
+    activations: np.dtype[np.integer]
+    symmetric: bool
+    weights: np.dtype[np.integer]
+    pair_law: bool
+    integer_bias: bool
+
+    @property
+    def weight_zero(self) -> int:
+        """Zero point of weights."""
+        return 128 if self.weights == np.uint8 else 0
+
+
+def scheme_for(facts: Int8) -> Scheme:
+    """Return the scheme that follows from a target's facts."""
+    return Scheme(
+        activations=np.dtype(facts.activations),
+        symmetric=facts.symmetric,
+        weights=np.dtype(facts.weights),
+        pair_law=facts.saturating and facts.activations == "uint8" and facts.weights == "int8",
+        integer_bias=facts.bias == "int32",
+    )
