@@ -1,0 +1,1 @@
+"""Steps on the torch module, one file each; none yet."""
