@@ -1,0 +1,1 @@
+"""Time, honestly: warm-up, raw samples kept, comparisons interleaved over fresh sessions."""

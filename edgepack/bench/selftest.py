@@ -1,0 +1,29 @@
+"""The golden self-test of a bundle, on this machine or on another device."""
+
+from edgepack import devices
+from edgepack.bundle.golden import SelfTest, judge
+from edgepack.bundle.open import Bundle
+from edgepack.runtime.model import load
+from edgepack.spec.signature import Signature
+
+
+def selftest(bundle: Bundle, device: str) -> SelfTest:
+    """Run the golden samples of ``bundle`` on ``device`` and compare.
+
+    On this machine the loader decides, as an app's would: it refuses a bundle whose CPU is
+    missing, and sets exact mode on a CPU that saturates.
+
+    Raises:
+        MachineError: The device lacks what the bundle needs.
+        SafetyError: An output is further from its golden value than its tolerance.
+    """
+    if device == "local":
+        return load(bundle.path).selftest()
+    manifest = bundle.manifest
+    alone = Signature(manifest.inputs, manifest.outputs)
+    runs = devices.open_device(device).run(
+        bundle.model, alone, [[sample] for sample in bundle.golden.samples]
+    )
+    result = judge(bundle.golden, manifest.golden.tolerance, [run[0] for run in runs])
+    result.require(f"on {device}")
+    return result

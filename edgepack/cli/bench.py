@@ -1,0 +1,49 @@
+"""``edgepack bench``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepack.base.errors import RequestError
+from edgepack.cli import terminal
+
+
+def bench(
+    models: Annotated[list[Path], typer.Argument(help="Bundles, or model.onnx.")],
+    threads: Annotated[int, typer.Option(min=0, help="0: the usable cores, at most 4.")] = 0,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before.")] = 20,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
+    json: terminal.JsonOption = False,
+    debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
+) -> None:
+    """Time one model or several on this machine: warm-up, then p50, p90, p99 of wall and CPU time.
+
+    Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
+    """
+    import msgspec
+
+    from edgepack.base import units
+    from edgepack.base.files import write_whole
+    from edgepack.bench.single import measure
+
+    if out is not None and out.is_dir():
+        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
+    results = [measure(path, threads=threads, runs=runs, warmup=warmup) for path in models]
+    if out is not None:
+        write_whole(out, msgspec.json.encode({"format": "edgepack-bench/1", "results": results}))
+    if json:
+        terminal.show_json({"format": "edgepack-bench/1", "results": results})
+        return
+    rows = [
+        (
+            result.model,
+            str(result.threads),
+            clock,
+            *(units.duration(values[f"p{p}"]) for p in (50, 90, 99)),
+        )
+        for result in results
+        for clock, values in result.percentiles.items()
+    ]
+    terminal.table("", ("model", "threads", "clock", "p50", "p90", "p99"), rows)

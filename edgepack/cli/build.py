@@ -1,0 +1,113 @@
+"""``edgepack build``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgepack.base.errors import EdgepackError, RequestError
+from edgepack.cli import terminal
+
+
+def build(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="model.onnx, program.pt2, file.py:name; none: ./edgepack.toml"),
+    ] = None,
+    target: Annotated[
+        list[str] | None, typer.Option("--target", "-t", help="A target; repeat for several.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe, or a file.")] = None,
+    calib: Annotated[str | None, typer.Option(help="Calibration data.")] = None,
+    evaluation: Annotated[str | None, typer.Option("--eval", help="Evaluation data.")] = None,
+    metric: Annotated[str | None, typer.Option(help="A metric, or file.py:name.")] = None,
+    max_drop: Annotated[float | None, typer.Option(min=0, help="Loss allowed.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="The interval must hold too.")] = False,
+    prefer: Annotated[str | None, typer.Option(help="speed or size.")] = None,
+    require: Annotated[str | None, typer.Option(help="int8: fail rather than ship float.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Of the model, such as 5MB.")] = None,
+    max_latency: Annotated[float | None, typer.Option(min=0, help="Milliseconds, p90.")] = None,
+    on: Annotated[list[str] | None, typer.Option(help="A device to measure on.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="x=1x3x224x224")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for bundles.")] = Path("dist"),
+    name: Annotated[str | None, typer.Option(help="First part of the file name.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing bundles.")] = False,
+    replay: Annotated[Path | None, typer.Option(help="A report to take decisions from.")] = None,
+    json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,
+    debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
+) -> int:
+    """Compress, export, quantize, verify and bundle a model for each target.
+
+    Example: edgepack build model.onnx -t arm64 --calib calib.npz --eval eval.npz
+    """
+    from edgepack.build import run
+    from edgepack.intake.request import Request
+    from edgepack.report import text
+    from edgepack.report.built import Built
+
+    request = Request(
+        model=model,
+        targets=tuple(target or ()),
+        recipe=recipe,
+        calib=calib,
+        evaluation=evaluation,
+        metric=metric,
+        max_drop=max_drop,
+        strict=strict,
+        prefer=_choice("--prefer", prefer, ("speed", "size")),  # type: ignore[arg-type]
+        require=_choice("--require", require, ("int8",)),  # type: ignore[arg-type]
+        max_size=_bytes(max_size),
+        max_latency=None if max_latency is None else max_latency / 1000,
+        on=tuple(on or ()),
+        shape=dict(_shape(item) for item in shape or ()),
+        out=out,
+        name=name,
+        force=force,
+        replay=replay,
+    )
+    built: list[Built] = []
+    code = 0
+    for outcome in run(request, terminal.silence if quiet else terminal.progress):
+        if isinstance(outcome, EdgepackError):
+            terminal.complain(outcome.code, str(outcome), outcome.hint)
+            code = max(code, outcome.exit_code)
+        else:
+            built.append(outcome)
+    if json:
+        terminal.show_json({"bundles": [text.built_as_data(item) for item in built]})
+    elif built:
+        for item in built:
+            terminal.table("", ("", item.path.name), text.build_rows(item))
+        terminal.say(
+            f"next: edgepack verify {text.shell(built[0].path)}{text.device_hint(built[0])}"
+        )
+    return code
+
+
+def _choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None:
+    if value is not None and value not in known:
+        raise RequestError("E-USAGE", f"{option} {value!r} is not valid", hint=" or ".join(known))
+    return value
+
+
+def _bytes(text: str | None) -> int | None:
+    from edgepack.base.units import parse_size
+
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise RequestError("E-USAGE", f"--max-size {text!r} is no size", hint="5MB") from error
+
+
+def _shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, dims = text.rpartition("=")
+    try:
+        shape = tuple(int(dim) for dim in dims.split("x"))
+    except ValueError as error:
+        raise RequestError(
+            "E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224"
+        ) from error
+    if not name or min(shape) < 1:
+        raise RequestError("E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224")
+    return name, shape

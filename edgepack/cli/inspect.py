@@ -1,0 +1,103 @@
+"""``edgepack inspect``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from edgepack.base.errors import RequestError
+from edgepack.cli import terminal
+
+
+def inspect(
+    model: Annotated[Path | None, typer.Argument(help="A bundle, or model.onnx.")] = None,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of the manifest.")
+    ] = False,
+    json: terminal.JsonOption = False,
+    debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
+) -> None:
+    """Show signature, operators x precision, sizes, and what was left in float and why.
+
+    Example: edgepack inspect dist/digits-arm64.edgepack
+    """
+    if schema:
+        from edgepack.spec import manifest
+
+        terminal.show_json(manifest.schema())
+    elif model is None:
+        raise RequestError("E-USAGE", "nothing to inspect", hint="edgepack inspect BUNDLE|MODEL")
+    elif model.suffix == ".onnx":
+        _onnx(model, json=json)
+    else:
+        _bundle(model, json=json)
+
+
+def _onnx(path: Path, *, json: bool) -> None:
+    from edgepack.graph.census import census, signature
+    from edgepack.graph.precision import precisions
+    from edgepack.graph.read import read
+
+    found = read(path)
+    face, counted, table = signature(found.model), census(found.model), precisions(found.model)
+    if json:
+        terminal.show_json(
+            {
+                "sha256": found.sha256,
+                "signature": face,
+                "operators": table,
+                "weight_bytes": counted.weights,
+                "notes": found.notes,
+            }
+        )
+        return
+    _signature(face.inputs, face.outputs)
+    _operators(table)
+    for note in found.notes:
+        terminal.say(f"note: {note}")
+    terminal.say(f"sha256 {found.sha256}")
+
+
+def _bundle(path: Path, *, json: bool) -> None:
+    from edgepack.bundle.open import open_bundle
+    from edgepack.report import text
+
+    bundle = open_bundle(path)
+    manifest = bundle.manifest
+    if json:
+        terminal.show_json(
+            {
+                "sha256": bundle.sha256,
+                "bytes": bundle.size,
+                "manifest": msgspec.to_builtins(manifest),
+            }
+        )
+        return
+    terminal.table("", ("bundle", str(path)), text.manifest_rows(manifest))
+    _signature(manifest.inputs, manifest.outputs)
+    _operators(manifest.precision.operators)
+    if manifest.precision.left_in_float:
+        terminal.table(
+            "", ("left in float", "why"), sorted(manifest.precision.left_in_float.items())
+        )
+    steps = [(step.use, step.skipped or f"{step.edits} edits") for step in manifest.lineage.steps]
+    terminal.table("", ("step", "what it did"), steps)
+    terminal.say(f"sha256 {bundle.sha256}")
+
+
+def _signature(inputs: tuple[object, ...], outputs: tuple[object, ...]) -> None:
+    rows = [
+        *(("input", str(spec)) for spec in inputs),
+        *(("output", str(spec)) for spec in outputs),
+    ]
+    terminal.table("", ("", "signature"), rows)
+
+
+def _operators(table: dict[str, dict[str, int]]) -> None:
+    columns = sorted({precision for counts in table.values() for precision in counts})
+    rows = [
+        (op, *(str(counts.get(precision, "")) for precision in columns))
+        for op, counts in table.items()
+    ]
+    terminal.table("", ("operator", *columns), rows)

@@ -1,0 +1,28 @@
+"""``edgepack recipes``."""
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from edgepack.cli import terminal
+from edgepack.spec import recipe as spec
+
+
+def recipes(
+    name: Annotated[str | None, typer.Argument(help="One recipe, as its file.")] = None,
+    json: terminal.JsonOption = False,
+    debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
+) -> None:
+    """List the recipes, or print the file of one.
+
+    Example: edgepack recipes int8
+    """
+    known = [spec.load(item) for item in ((name,) if name else spec.names())]
+    if json:
+        terminal.show_json({item.name: msgspec.to_builtins(item) for item in known})
+    elif name is None:
+        rows = [(item.name, item.objective, item.summary) for item in known]
+        terminal.table("", ("recipe", "objective", "what it does"), rows)
+    else:
+        terminal.say(spec.source(name).rstrip() if name in spec.names() else str(known[0]))

@@ -1,0 +1,1 @@
+"""Does this artifact ship? Accuracy, size, speed, and what ran on the target's own kernels."""

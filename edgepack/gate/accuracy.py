@@ -1,0 +1,99 @@
+"""The accuracy gate: the user's metric, or fidelity to float where there are no labels."""
+
+from dataclasses import dataclass
+
+from edgepack.data.fidelity import fidelity
+from edgepack.data.metrics import Metric
+from edgepack.data.paired import needed_samples, paired_drop
+from edgepack.gate.evaluate import Scored
+from edgepack.spec.manifest import Accuracy, Fidelity
+
+MAX_DROP = 0.01
+"""Loss allowed with labels, absolute, in the metric's unit."""
+
+LEAST_AGREEMENT = 0.95
+"""Same decisions as the float model, where nothing else was asked for."""
+
+LEAST_SQNR_DB = 20.0
+"""Noise at a tenth of the signal's amplitude, where outputs are no class scores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Whether an artifact is accurate enough to ship.
+
+    Attributes:
+        accuracy: The metric, where there is one.
+        fidelity: Closeness to the float model.
+        passed: Whether the gate holds.
+        sentence: What was found, for people.
+    """
+
+    accuracy: Accuracy | None
+    fidelity: Fidelity
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What must hold.
+
+    Attributes:
+        metric: None where fidelity is the gate.
+        name: Of the metric.
+        max_drop: Loss allowed; None for the default.
+        strict: Whether the worse end of the interval must hold the limit too.
+        where: ``exact mode here`` or ``default mode here``.
+    """
+
+    metric: Metric | None
+    name: str
+    max_drop: float | None
+    strict: bool
+    where: str
+
+
+def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
+    """Compare the shipped model with the float model, sample by sample."""
+    agreement, cosine, sqnr = fidelity(float_.outputs, shipped.outputs)
+    near = Fidelity(agreement, cosine, sqnr, len(shipped.outputs), limit.where)
+    if limit.metric is None:
+        return _by_fidelity(near, limit)
+    drop = paired_drop(
+        limit.metric, float_.outputs, shipped.outputs, shipped.labels, shipped.groups
+    )
+    allowed = MAX_DROP if limit.max_drop is None else limit.max_drop
+    shown = drop.interval[1] <= allowed
+    accuracy = Accuracy(
+        metric=limit.name,
+        n=drop.n,
+        float_=drop.float_,
+        shipped=drop.shipped,
+        drop=drop.drop,
+        interval=drop.interval,
+        max_drop=allowed,
+        shown=shown,
+    )
+    passed = shown if limit.strict else drop.drop <= allowed
+    sentence = (
+        f"{limit.name} {drop.float_:.4f} -> {drop.shipped:.4f} on {drop.n} samples, "
+        f"drop {drop.drop:+.4f} [{drop.interval[0]:+.4f}, {drop.interval[1]:+.4f}], "
+        f"allowed {allowed:g}"
+    )
+    if not shown and drop.drop <= allowed:
+        needed = needed_samples(drop, allowed)
+        sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
+    return Judged(accuracy, near, passed, sentence)
+
+
+def _by_fidelity(near: Fidelity, limit: Limit) -> Judged:
+    if near.agreement is not None:
+        least = LEAST_AGREEMENT if limit.max_drop is None else 1 - limit.max_drop
+        passed = near.agreement >= least
+        sentence = f"same decision as float on {near.agreement:.4f} of {near.n}, least {least:g}"
+    else:
+        passed = near.sqnr_db is None or near.sqnr_db >= LEAST_SQNR_DB
+        level = "no noise" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
+        sentence = f"{level} against float on {near.n} samples, least {LEAST_SQNR_DB:g} dB"
+    return Judged(None, near, passed, sentence)

@@ -1,0 +1,44 @@
+"""The golden samples of a bundle: a few runs of the shipped model, complete with state."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.bundle.golden import Golden
+from edgepack.data.samples import Item
+from edgepack.runtime.carry import run_sequence
+from edgepack.runtime.session import Options, Session
+from edgepack.spec.signature import Sample, Signature
+
+_BYTES = 1 << 20
+"""Room for golden arrays: they travel with every copy of the bundle."""
+
+_FEWEST, _MOST = 2, 8
+
+
+def record(model: bytes, items: Iterable[Item], signature: Signature, options: Options) -> Golden:
+    """Run the first few samples through ``model`` and keep inputs and outputs.
+
+    Args:
+        model: The shipped model.
+        items: Where samples come from; read only as far as needed.
+        signature: With the carried state: each golden sample holds it and stands alone.
+        options: The mode that stands for the target.
+    """
+    session = Session(model, options)
+    samples: list[Sample] = []
+    outputs: list[dict[str, npt.NDArray[np.generic]]] = []
+
+    def run(sample: Sample) -> dict[str, npt.NDArray[np.generic]]:
+        result = session.run(sample)
+        samples.append(sample)
+        outputs.append(result)
+        return result
+
+    for item in items:
+        run_sequence(run, item.samples[: _MOST - len(samples)], signature)
+        size = sum(array.nbytes for array in samples[0].values())
+        if len(samples) >= max(_FEWEST, min(_MOST, _BYTES // max(size, 1))):
+            break
+    return Golden.of(samples, outputs)

@@ -1,0 +1,1 @@
+"""What the user gave, checked before any work starts: request, model, data."""

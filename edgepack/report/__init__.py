@@ -1,0 +1,1 @@
+"""Views of what a build did: JSON beside the bundle, text for a terminal."""

@@ -1,0 +1,27 @@
+"""What a build gives back for one target."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgepack.spec.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A bundle that was written.
+
+    Attributes:
+        path: Where it lies.
+        report: The report beside it.
+        sha256: Of the bundle.
+        bytes: Size of the bundle.
+        manifest: What it says of itself.
+        sentences: What was found and decided.
+    """
+
+    path: Path
+    report: Path
+    sha256: str
+    bytes: int
+    manifest: Manifest
+    sentences: tuple[str, ...]

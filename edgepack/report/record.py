@@ -1,0 +1,73 @@
+"""``NAME-TARGET.report.json``: what a clock measured, and the decisions that it led to.
+
+None of it is in the bundle. ``--replay`` of a report takes its decisions and observations instead
+of measuring again, and gives the same bytes anywhere.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from edgepack.base.errors import RequestError
+from edgepack.spec.manifest import Cost, Execution
+
+FORMAT: Literal["edgepack-report/1"] = "edgepack-report/1"
+
+
+class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A comparison of the candidate with float on a device of the target."""
+
+    ratio: float
+    interval: tuple[float, float]
+    verdict: str
+    clock: str
+    threads: int
+    log_ratios: tuple[float, ...]
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file beside a bundle.
+
+    Attributes:
+        format: Of this file.
+        bundle_sha256: The bundle it belongs to.
+        choice: Name of the candidate that shipped.
+        sentences: What was found and decided, in order.
+        speed: None where no device of the target was at hand.
+        executed: As in the manifest.
+        cost: As in the manifest.
+        spread: Largest difference per output between here and the target's CPUs.
+        machine: Facts about the machine that built.
+        seconds: CPU seconds per phase of the build.
+    """
+
+    format: Literal["edgepack-report/1"]
+    bundle_sha256: str
+    choice: str
+    sentences: tuple[str, ...]
+    speed: Speed | None
+    executed: tuple[Execution, ...]
+    cost: tuple[Cost, ...]
+    spread: dict[str, float]
+    machine: dict[str, Any]
+    seconds: dict[str, float]
+
+
+def encode(report: Report) -> bytes:
+    """Return readable JSON."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
+
+
+def load(path: Path) -> Report:
+    """Read a report for ``--replay``.
+
+    Raises:
+        RequestError: The file is missing or not a report.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Report)
+    except OSError as error:
+        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise RequestError("E-CONFIG", f"{str(path)!r} is not a report: {error}") from error

@@ -1,0 +1,122 @@
+"""The records of a build as rows for a person."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgepack.base import units
+from edgepack.report.built import Built
+from edgepack.spec.manifest import Manifest
+
+Row = tuple[str, ...]
+
+
+def build_rows(item: Built) -> Iterator[Row]:
+    """Yield one row per fact of a bundle."""
+    yield from manifest_rows(item.manifest)
+    yield "speed", speed(item.sentences)
+    yield "bundle", str(item.path)
+    yield "sha256", item.sha256[:16]
+
+
+def manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Yield what the manifest says of size, precision, accuracy, cost and execution."""
+    size = manifest.size
+    share = units.percent(size.model_bytes / size.float_bytes, 0)
+    yield "size", f"{units.size(size.float_bytes)} -> {units.size(size.model_bytes)} ({share})"
+    yield "precision", precision(manifest)
+    yield "accuracy", accuracy(manifest)
+    yield "closeness to float", fidelity(manifest)
+    yield "estimated cost", cost(manifest)
+    yield "executed", executed(manifest)
+
+
+def precision(manifest: Manifest) -> str:
+    """Return ``int8 52, float32 1``: nodes per precision."""
+    totals: dict[str, int] = {}
+    for counts in manifest.precision.operators.values():
+        for name, number in counts.items():
+            totals[name] = totals.get(name, 0) + number
+    listed = ", ".join(f"{name} {number}" for name, number in sorted(totals.items()))
+    return f"{listed} nodes" if listed else "no nodes"
+
+
+def accuracy(manifest: Manifest) -> str:
+    """Return the metric before and after, with n and the interval of the drop."""
+    found = manifest.accuracy
+    if found is None:
+        return "no labels"
+    low, high = found.interval
+    shown = "" if found.shown else ", limit not shown"
+    return (
+        f"{found.metric} {found.float_:.4f} -> {found.shipped:.4f} (n {found.n}; "
+        f"drop {found.drop:+.4f} [{low:+.4f}, {high:+.4f}]{shown})"
+    )
+
+
+def fidelity(manifest: Manifest) -> str:
+    """Return agreement, cosine and noise against the float model."""
+    near = manifest.fidelity
+    parts = [] if near.agreement is None else [f"same decision {units.percent(near.agreement)}"]
+    parts.append(f"cosine {near.cosine:.5f}")
+    parts.append("no difference" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB")
+    return f"{', '.join(parts)} (n {near.n})"
+
+
+def cost(manifest: Manifest) -> str:
+    """Return emulated instructions per inference; never a time."""
+    if not manifest.cost:
+        return "not counted"
+    return "; ".join(
+        f"{item.device.partition(':')[2]} {units.count(item.float_instructions)} -> "
+        f"{units.count(item.shipped_instructions)} instructions"
+        for item in manifest.cost
+    )
+
+
+def executed(manifest: Manifest) -> str:
+    """Return what ran on the target's own kernels."""
+    parts = []
+    for item in manifest.executed:
+        if item.note:
+            parts.append(item.note)
+            continue
+        agreed = (
+            "" if item.agreement is None else f", same decision {units.percent(item.agreement)}"
+        )
+        parts.append(
+            f"{item.device}: {item.golden} golden and {item.evaluated} evaluation samples{agreed}"
+        )
+    return "; ".join(parts)
+
+
+def speed(sentences: Sequence[str]) -> str:
+    """Return what was said of speed."""
+    found = [text for text in sentences if " of the time of " in text or text.startswith("speed")]
+    return found[-1] if found else "not asked"
+
+
+def shell(path: Path) -> str:
+    """Quote a path for a shell."""
+    return shlex.quote(str(path))
+
+
+def device_hint(item: Built) -> str:
+    """Return the option that runs the self-test where the build ran it."""
+    devices = [entry.device for entry in item.manifest.executed if not entry.note]
+    return f" --on {devices[0]}" if devices else ""
+
+
+def built_as_data(item: Built) -> dict[str, Any]:
+    """Return one bundle for ``--json``."""
+    return {
+        "path": str(item.path),
+        "report": str(item.report),
+        "sha256": item.sha256,
+        "bytes": item.bytes,
+        "sentences": list(item.sentences),
+        "manifest": msgspec.to_builtins(item.manifest),
+    }
