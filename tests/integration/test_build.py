@@ -1,0 +1,127 @@
+"""Whole builds of a small model: what lands, what it says, and that it repeats to the byte."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgepack
+from edgepack.base.errors import DataError, GateError
+from edgepack.build import run
+from edgepack.bundle.open import open_bundle
+from edgepack.intake.request import Request
+from edgepack.report.built import Built
+from edgepack.runtime.session import Options, Session
+from tests.projects import stripes, write_stripes
+
+
+def _build(folder: Path, *targets: str, **options: object) -> list[Built]:
+    fields = {
+        "model": str(folder / "model.onnx"),
+        "targets": targets,
+        "calib": str(folder / "calib.npz"),
+        "evaluation": str(folder / "eval.npz"),
+        "out": folder / "dist",
+        "force": True,
+    }
+    outcomes = list(run(Request(**(fields | options))))  # type: ignore[arg-type]
+    for outcome in outcomes:
+        if not isinstance(outcome, Built):
+            raise outcome
+    return [outcome for outcome in outcomes if isinstance(outcome, Built)]
+
+
+def test_an_arm64_bundle_is_int8_accurate_and_was_executed(tmp_path: Path) -> None:
+    (built,) = _build(write_stripes(tmp_path), "arm64")
+    manifest = built.manifest
+    assert manifest.precision.operators["Conv"] == {"int8": 2}
+    assert manifest.accuracy is not None
+    assert manifest.accuracy.n == 200
+    assert manifest.accuracy.shipped >= manifest.accuracy.float_ - 0.01
+    assert [entry.device for entry in manifest.executed] == ["qemu:cortex-a53", "qemu:cortex-a72"]
+    assert manifest.executed[0].evaluated == 200
+    assert manifest.executed[0].bit_equal == 1.0
+    assert all(entry.shipped_instructions > 0 for entry in manifest.cost)
+
+
+def test_two_builds_in_two_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    first = _build(write_stripes(tmp_path / "a"), "arm64")
+    second = _build(write_stripes(tmp_path / "longer name" / "b"), "arm64")
+    assert first[0].path.read_bytes() == second[0].path.read_bytes()
+
+
+def test_a_replayed_report_gives_the_same_bytes_without_measuring(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    (built,) = _build(folder, "arm64")
+    again = _build(folder, "arm64", replay=built.report, out=folder / "again")
+    assert again[0].sha256 == built.sha256
+
+
+def test_the_loaded_bundle_runs_and_tests_itself(tmp_path: Path) -> None:
+    (built,) = _build(write_stripes(tmp_path), "x86_64", prefer="size")
+    model = edgepack.load(built.path)
+    images, labels = stripes(50, 7)
+    scores = [model.run({"image": images[i : i + 1]})["scores"] for i in range(50)]
+    right = np.mean([int(s.argmax()) == label for s, label in zip(scores, labels, strict=True)])
+    assert right > 0.9
+    assert all(model.selftest().passed.values())
+
+
+def test_a_saturated_result_fails_the_self_test(tmp_path: Path) -> None:
+    """The golden tolerance is too tight for what a saturating CPU would compute."""
+    from edgepack.bundle.golden import judge
+
+    (built,) = _build(write_stripes(tmp_path), "arm64")
+    bundle = open_bundle(built.path)
+    session = Session(bundle.model, Options(exact=False))
+    saturated = [session.run(sample) for sample in bundle.golden.samples]
+    exact_session = Session(bundle.model, Options(exact=True))
+    exact = [exact_session.run(sample) for sample in bundle.golden.samples]
+    assert all(judge(bundle.golden, bundle.manifest.golden.tolerance, exact).passed.values())
+    differs = any(
+        not np.array_equal(a["scores"], b["scores"]) for a, b in zip(saturated, exact, strict=True)
+    )
+    if differs:  # only where this CPU saturates
+        judged = judge(bundle.golden, bundle.manifest.golden.tolerance, saturated)
+        assert not all(judged.passed.values())
+
+
+def test_without_calibration_float_ships_and_says_so(tmp_path: Path) -> None:
+    (built,) = _build(write_stripes(tmp_path), "arm64", calib=None)
+    assert "int8" not in built.manifest.precision.operators["Conv"]
+    steps = {step.use: step for step in built.manifest.lineage.steps}
+    assert "no calibration data" in " ".join(built.manifest.precision.left_in_float.values())
+    assert steps["quantize_static"].edits == 0
+
+
+def test_without_evaluation_the_gate_is_fidelity_on_samples_held_out(tmp_path: Path) -> None:
+    (built,) = _build(write_stripes(tmp_path), "arm64", evaluation=None)
+    assert built.manifest.accuracy is None
+    assert 8 <= built.manifest.fidelity.n <= 16  # a fifth of 64, drawn
+    assert built.manifest.fidelity.agreement == 1.0
+
+
+def test_requiring_int8_with_an_impossible_limit_is_a_gate_error(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    images, _ = stripes(200, 2)
+    session = Session((folder / "model.onnx").read_bytes())
+    scores = session.run({"image": images})["scores"]  # float's own outputs: its error is 0
+    np.savez(folder / "eval.npz", image=images, labels=scores)
+    with pytest.raises(GateError, match="int8 is required"):
+        _build(folder, "arm64", require="int8", metric="mse", max_drop=0.0)
+    assert not (folder / "dist").exists()
+
+
+def test_requiring_int8_without_calibration_is_a_data_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no calibration data"):
+        _build(write_stripes(tmp_path), "arm64", calib=None, require="int8")
+
+
+@pytest.mark.parametrize("target", ["cuda", "tensorrt", "arm64-dotprod", "arm64-i8mm", "web"])
+def test_every_kind_of_target_builds(tmp_path: Path, target: str) -> None:
+    (built,) = _build(write_stripes(tmp_path), target)
+    assert open_bundle(built.path).sha256 == built.sha256
+    kinds = {kind for counts in built.manifest.precision.operators.values() for kind in counts}
+    assert "float16" in kinds if target == "cuda" else "int8" in kinds
+    if target in {"cuda", "tensorrt"}:
+        assert "not executed" in built.manifest.executed[0].device
