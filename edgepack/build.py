@@ -161,6 +161,7 @@ def _terms(work: Work, plan: Plan) -> Terms:
         objective=request.prefer or plan.recipe.objective,
         require_int8=request.require == "int8",
         max_size=request.max_size,
+        max_latency=request.max_latency,
         replayed=None if work.replayed is None else work.replayed.choice,
     )
 
@@ -169,8 +170,9 @@ def _observe(work: Work, artifact: Artifact, target: Target) -> Observed:
     """Execute on the target's kernels, or take what an earlier build saw there."""
     if (old := work.replayed) is not None:
         return Observed(old.executed, old.cost, old.spread)
-    work.tell(f"{target.name}: running on {', '.join(target.emulate) or 'no emulated CPU'}")
-    return execute(artifact, target)
+    if target.emulate:
+        work.tell(f"{target.name}: running on emulated {', '.join(target.emulate)}")
+    return execute(artifact, target, work.job.request.on)
 
 
 def _origin(work: Work) -> assemble.Origin:

@@ -3,7 +3,7 @@
 Every model is read the way the build reads it, so shapes are inferred and nodes have names.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -567,6 +567,26 @@ def conditional() -> ir.Model:
     )
 
 
+def products() -> ir.Model:
+    """Matrix products and the vectors added to them, as a Dense layer leaves Keras."""
+    return network(
+        [
+            node("MatMul", ["x", "w1"], ["m1"], name="matmul1"),
+            node("Add", ["m1", "b1"], ["a1"], name="add1"),
+            node("Relu", ["a1"], ["r"], name="relu"),
+            node("MatMul", ["r", "w2"], ["m2"], name="matmul2"),
+            node("Add", ["b2", "m2"], ["y"], name="add2"),
+        ],
+        {
+            "w1": weight(32, 24) / 4,
+            "b1": weight(24, seed=1),
+            "w2": weight(24, 10, seed=2) / 4,
+            "b2": weight(1, 10, seed=3),
+        },
+        shape=["batch", 32],
+    )
+
+
 def nothing() -> ir.Model:
     """No weight at all."""
     return network([node("Sin", ["x"], ["y"], name="sin")], {}, shape=["batch", 4])
@@ -620,9 +640,6 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "conditional": conditional,
     "nothing": nothing,
     "input_read_twice": input_read_twice,
+    "products": products,
 }
 """Name -> builder of every model that every pass is held to."""
-
-
-def every() -> Iterator[str]:
-    yield from ZOO

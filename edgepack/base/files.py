@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and digests of what they hold."""
 
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -26,7 +27,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, draft = tempfile.mkstemp(
-            prefix=f".{path.name[:64]}.", suffix=".tmp", dir=path.parent
+            prefix=f".{path.name[:32]}.", suffix=".tmp", dir=path.parent
         )
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -64,11 +65,10 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every platform can open a folder."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """Make the rename itself durable, where platform and file system let a folder be flushed."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

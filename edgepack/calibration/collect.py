@@ -1,6 +1,6 @@
 """One streaming pass of the calibration data through a model.
 
-The extrema are reduced inside the graph, so each run returns two numbers a tensor and memory does
+The extrema are reduced inside the graph, so each run returns three numbers a tensor and memory does
 not grow with samples. The session is optimized: only the tapped tensors keep the runtime from
 fusing.
 """
@@ -20,6 +20,9 @@ from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Options, Session
 from edgepack.spec.signature import Sample, Signature
 
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum")
+"""The sum is for NaN alone: the runtime's extrema pass over one that is not the first value."""
+
 
 def collect(
     model: ir.Model, tensors: Sequence[str], items: Iterable[Item], signature: Signature
@@ -33,7 +36,7 @@ def collect(
         signature: Interface of ``model`` with its carried state.
 
     Raises:
-        DataError: A tensor became infinite or not a number.
+        DataError: A tensor became infinite or not a number, or there are no items.
     """
     if not tensors:
         return {}
@@ -46,26 +49,28 @@ def collect(
     seen = dict.fromkeys(tensors, Statistics())
     for index, item in enumerate(items):
         for outputs in run_sequence(run, item.samples, signature):
-            extrema = np.array([outputs[tap] for tap in taps], np.float64).reshape(-1, 2)
-            for name, (low, high) in zip(tensors, extrema.tolist(), strict=True):
-                if not (math.isfinite(low) and math.isfinite(high)):
+            reduced = np.array([outputs[tap] for tap in taps], np.float64).reshape(len(tensors), -1)
+            for name, (low, high, total) in zip(tensors, reduced.tolist(), strict=True):
+                if not all(map(math.isfinite, (low, high, total))):
                     raise DataError(
                         "E-CAL-RANGE",
                         f"tensor {name!r} is not finite on calibration sample {index}",
                         hint="does the float model overflow on this sample?",
                     )
                 seen[name] += Statistics(1, low, high)
+    if any(statistics.count == 0 for statistics in seen.values()):
+        raise DataError("E-CAL-EMPTY", "no calibration sample to measure ranges on")
     return seen
 
 
 def _tapped(model: ir.Model, tensors: Sequence[str]) -> tuple[list[str], Session]:
-    """Add two reductions for each tensor and open the result."""
+    """Add reductions for each tensor and open the result."""
     draft = private_copy(model)
     values = {v.name: v for node in draft.graph for v in node.outputs}
     values |= {v.name: v for v in draft.graph.inputs}
     taps: list[str] = []
     for index, name in enumerate(tensors):
-        for reduction in ("ReduceMin", "ReduceMax"):
+        for reduction in _REDUCTIONS:
             tap = ir.node(reduction, [values[name]], {"keepdims": 0})
             out = tap.outputs[0]
             out.name = f"tap.{index}.{reduction}"

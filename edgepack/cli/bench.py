@@ -18,7 +18,9 @@ def bench(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Time one model or several on this machine: warm-up, then p50, p90, p99 of wall and CPU time.
+    """Time models on this machine.
+
+    After warm-up: p50, p90 and p99 of wall and CPU time; raw samples are kept.
 
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """

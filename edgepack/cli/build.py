@@ -37,7 +37,9 @@ def build(
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> int:
-    """Compress, export, quantize, verify and bundle a model for each target.
+    """Build a verified bundle for each target.
+
+    Exports, quantizes, checks and packs; what misses a gate ships as float, and says so.
 
     Example: edgepack build model.onnx -t arm64 --calib calib.npz --eval eval.npz
     """

@@ -15,7 +15,9 @@ def devices(
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Show what each device needs, or fetch and build what emulation needs.
+    """Show devices, or prepare one.
+
+    `prepare qemu` fetches and builds what emulated arm64 needs.
 
     Example: edgepack devices prepare qemu
     """

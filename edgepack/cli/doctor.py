@@ -17,7 +17,9 @@ def doctor(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Show what this machine can do, and what is missing with the line to type.
+    """Show what works here, and what is missing.
+
+    Each missing part comes with the line to type.
 
     Example: edgepack doctor
     """

@@ -18,7 +18,9 @@ def init(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Start a project: a model, its data and an edgepack.toml that builds as it is.
+    """Start a project that builds as it is.
+
+    It holds a model, its data and an edgepack.toml.
 
     Example: edgepack init digits -o my-digits
     """

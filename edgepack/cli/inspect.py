@@ -18,7 +18,9 @@ def inspect(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Show signature, operators x precision, sizes, and what was left in float and why.
+    """Show what a bundle or model holds.
+
+    Signature, operators by precision, sizes, and what was left in float and why.
 
     Example: edgepack inspect dist/digits-arm64.edgepack
     """

@@ -17,7 +17,9 @@ def plan(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Show what build would do for each target, and why not; touches no model.
+    """Show what build would do, and why not.
+
+    Touches no model.
 
     Example: edgepack plan -t arm64 -t cuda
     """

@@ -14,7 +14,7 @@ def recipes(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """List the recipes, or print the file of one.
+    """List recipes, or print one.
 
     Example: edgepack recipes int8
     """

@@ -14,7 +14,7 @@ def targets(
     json: terminal.JsonOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """List the targets, or show the facts of one.
+    """List targets, or show one.
 
     Example: edgepack targets raspberry-pi-5
     """

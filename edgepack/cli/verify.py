@@ -15,7 +15,9 @@ def verify(
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Check digests and run the golden self-test, here or on a device.
+    """Check digests and run the self-test.
+
+    Here, or on a device with --on.
 
     Example: edgepack verify dist/digits-arm64.edgepack --on qemu:cortex-a53
     """

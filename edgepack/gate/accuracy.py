@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgepack.data.fidelity import fidelity
 from edgepack.data.metrics import Metric
 from edgepack.data.paired import needed_samples, paired_drop
@@ -60,6 +62,8 @@ def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
     near = Fidelity(agreement, cosine, sqnr, len(shipped.outputs), limit.where)
     if limit.metric is None:
         return _by_fidelity(near, limit)
+    if (name := _not_a_number(shipped)) and not _not_a_number(float_):
+        return Judged(None, near, False, f"output {name!r} is not a number on some samples")  # noqa: FBT003
     drop = paired_drop(
         limit.metric, float_.outputs, shipped.outputs, shipped.labels, shipped.groups
     )
@@ -85,6 +89,15 @@ def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
         needed = needed_samples(drop, allowed)
         sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
     return Judged(accuracy, near, passed, sentence)
+
+
+def _not_a_number(scored: Scored) -> str:
+    """Return an output that is NaN somewhere, or an empty string."""
+    for outputs in scored.outputs:
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and np.isnan(array).any():
+                return name
+    return ""
 
 
 def _by_fidelity(near: Fidelity, limit: Limit) -> Judged:

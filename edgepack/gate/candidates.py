@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgepack.calibration.collect import collect
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
+from edgepack.graph.precision import precisions
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
@@ -29,7 +30,7 @@ class Candidate:
     """A model that could ship.
 
     Attributes:
-        name: The recipe, or ``float32``.
+        name: What computes in it: ``int8``, ``float16``, ``float32``.
         model: The graph.
         data: Its ONNX file.
         steps: What each step did, or why it did not run.
@@ -147,10 +148,21 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
         records.append(_record(report))
         left |= {edit.where: edit.what for edit in report.edits if edit.left}
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
-    name = plan.recipe.name if lossy else "float32"
     return Candidate(
-        name, current, to_bytes(current, plan.target.max_ir), tuple(records), left, lossy
+        _name(current, lossy=lossy),
+        current,
+        to_bytes(current, plan.target.max_ir),
+        tuple(records),
+        left,
+        lossy,
     )
+
+
+def _name(model: ir.Model, *, lossy: bool) -> str:
+    """Name a candidate after the precisions in it, such as ``int8`` or ``int8 and float16``."""
+    found = {kind for counts in precisions(model).values() for kind in counts}
+    narrow = sorted(found & {"int8", "float16"}, reverse=True)
+    return " and ".join(narrow) if lossy and narrow else "float32"
 
 
 def _is_lossy(bound: Bound) -> bool:

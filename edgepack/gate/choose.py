@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.base import units
-from edgepack.base.errors import GateError
+from edgepack.base.errors import GateError, MachineError
 from edgepack.bench.comparison import Comparison
 from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
@@ -20,6 +20,7 @@ from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.session import Options
 from edgepack.spec.manifest import Runtime
+from edgepack.spec.signature import Sample
 from edgepack.spec.step import Skip
 from edgepack.spec.target import Target
 
@@ -41,6 +42,7 @@ class Terms:
         objective: ``speed`` asks that int8 is not slower than float where that can be seen.
         require_int8: Fail rather than ship float.
         max_size: Bytes of the model file, None for no limit.
+        max_latency: Seconds at the 90th percentile on this machine, None for no limit.
         replayed: Name of the candidate that an earlier build chose, None to choose anew.
     """
 
@@ -51,6 +53,7 @@ class Terms:
     objective: Literal["speed", "size"] = "speed"
     require_int8: bool = False
     max_size: int | None = None
+    max_latency: float | None = None
     replayed: str | None = None
 
 
@@ -211,6 +214,8 @@ class _Trial:
             comparison = self._speed(candidate, items)
         if comparison is not None and comparison.verdict != "not slower":
             return None
+        if self.terms.max_latency is not None and not self._quick(candidate, items):
+            return None
         return Chosen(candidate, judged, scored, items, comparison, tuple(self.sentences))
 
     def _compare_modes(self, candidate: Candidate, scored: Scored, items: Items) -> None:
@@ -230,13 +235,34 @@ class _Trial:
         if reason := speed.not_a_device(self.runtime):
             self.say(f"speed not shown: this machine is no {target.name}: {reason}")
             return None
-        first = next(iter(items)).samples[0]
-        sample = Carry(self.rewritten.signature).fill(first)
         threads = machine.threads()
-        result = speed.measure(self.rewritten.float_.data, candidate.data, sample, threads)
+        result = speed.measure(
+            self.rewritten.float_.data, candidate.data, self._sample(items), threads
+        )
         low, high = result.interval
         self.say(
             f"{candidate.name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of "
             f"float32 ({result.clock}, {threads} threads): {result.verdict}"
         )
         return result
+
+    def _quick(self, candidate: Candidate, items: Items) -> bool:
+        """Hold the latency limit on this machine, at the threads that ship."""
+        limit = self.terms.max_latency
+        assert limit is not None
+        if reason := speed.not_a_device(self.runtime):
+            raise MachineError(
+                "E-DEVICE",
+                f"--max-latency needs a device of {self.rewritten.plan.target.name}: {reason}",
+                hint="build on such a machine, or leave the limit out",
+            )
+        found = speed.latency(candidate.data, self._sample(items), machine.threads())
+        verb = "keeps" if found <= limit else "is refused: it exceeds"
+        took = units.duration(found)
+        self.say(f"{candidate.name} {verb} {units.duration(limit)}: {took} at the 90th percentile")
+        return found <= limit
+
+    def _sample(self, items: Items) -> Sample:
+        """Return a full first sample, state included."""
+        first = next(iter(items)).samples[0]
+        return Carry(self.rewritten.signature).fill(first)

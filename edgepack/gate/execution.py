@@ -54,26 +54,37 @@ class Observed:
     spread: dict[str, float]
 
 
-def execute(artifact: Artifact, target: Target) -> Observed:
-    """Run ``artifact`` on each CPU that stands for ``target``; a missing emulator is a note."""
-    if not target.emulate:
+def execute(artifact: Artifact, target: Target, on: Sequence[str] = ()) -> Observed:
+    """Run ``artifact`` on each CPU that stands for ``target``; a missing emulator is a note.
+
+    Args:
+        artifact: What to run.
+        target: Names the emulated CPUs.
+        on: Devices that the user asked for besides, by name.
+
+    Raises:
+        EdgepackError: A device that was asked for cannot run the artifact.
+    """
+    wanted = dict.fromkeys([*(f"qemu:{cpu}" for cpu in target.emulate), *on])
+    if not wanted:
         note = f"not executed: no emulator stands for {target.name}"
         return Observed((Execution("not executed", note=note),), (), {})
     executed: list[Execution] = []
     costs: list[Cost] = []
     spread: dict[str, float] = {}
-    for index, cpu in enumerate(target.emulate):
+    for index, name in enumerate(wanted):
         try:
-            device = devices.open_device(f"qemu:{cpu}")
+            device = devices.open_device(name)
         except MachineError as error:
+            if name in on:
+                raise
             note = f"not executed on {target.arch}: {error}; {error.hint}"
             return Observed((Execution("not executed", note=note),), (), {})
-        evaluated = artifact if index == 0 else None
-        record, cost = _on_device(artifact, device, evaluate=evaluated is not None)
+        record, cost = _on_device(artifact, device, evaluate=index == 0)
         executed.append(record)
         costs.extend(cost)
-        for name, far in record.largest.items():
-            spread[name] = max(spread.get(name, 0.0), far)
+        for output, far in record.largest.items():
+            spread[output] = max(spread.get(output, 0.0), far)
     return Observed(tuple(executed), tuple(costs), spread)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from edgepack.bench.comparison import Comparison, compare
+from edgepack.bench.sampler import take
 from edgepack.runtime import machine
 from edgepack.runtime.session import Options, Session
 from edgepack.spec.manifest import Runtime
@@ -27,6 +28,13 @@ def measure(float_: bytes, shipped: bytes, sample: Sample, threads: int) -> Comp
     return compare(
         _opener(float_, options, sample), _opener(shipped, options, sample), threads=threads
     )
+
+
+def latency(model: bytes, sample: Sample, threads: int) -> float:
+    """Return the 90th percentile of wall time over 100 runs after warm-up, in seconds."""
+    session = Session(model, Options(threads=threads))
+    timing = take(lambda: session.run(sample), threads=threads, warmup=10, runs=100)
+    return timing.percentiles()["wall"]["p90"]
 
 
 def _opener(model: bytes, options: Options, sample: Sample) -> Callable[[], Callable[[], object]]:

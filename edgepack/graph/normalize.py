@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import onnx
-from google.protobuf.message import Message  # type: ignore[import-untyped]
+from google.protobuf.message import Message
 from onnx import numpy_helper
 
 from edgepack.base.errors import ModelError

@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import Message  # type: ignore[import-untyped]
+from google.protobuf.message import Message
 
 from edgepack.base.errors import ModelError
 from edgepack.graph.limits import check_size, graphs, nodes, subgraphs

@@ -22,6 +22,7 @@ def to_bytes(model: ir.Model, max_ir: int | None = None) -> bytes:
     proto.producer_name, proto.producer_version = "edgepack", ""
     proto.domain, proto.model_version = "", 0
     proto.graph.name = "graph"
+    proto.graph.initializer.sort(key=lambda tensor: tensor.name)  # shape inference reorders them
     if max_ir is not None:
         proto.ir_version = min(proto.ir_version, max_ir)
     return bytes(proto.SerializeToString(deterministic=True))

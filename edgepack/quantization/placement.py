@@ -69,8 +69,8 @@ def place(graph: ir.Graph, exclude: frozenset[str], *, absorb: bool) -> Placemen
         elif node.op_type in CARRIERS:
             _carry(node, plan)
     for node in graph:
-        if node.op_type in CLAMPS and not _is_absorbed(node, plan):
-            plan.left[node] = "no integer node before it to absorb it"
+        if node.op_type in CLAMPS and not _is_taken_in(node, plan):
+            plan.left[node] = "no integer kernel takes it in"
     return plan
 
 
@@ -199,5 +199,10 @@ def _carry(node: ir.Node, plan: Placement) -> None:
         plan.scale_of[out] = plan.scale_of[source]
 
 
-def _is_absorbed(node: ir.Node, plan: Placement) -> bool:
-    return plan.absorbed.get(node.inputs[0]) is node  # type: ignore[arg-type]
+def _is_taken_in(clamp: ir.Node, plan: Placement) -> bool:
+    """Whether a clamp is part of an integer node: absorbed, or between it and the pair after it."""
+    source = clamp.inputs[0]
+    if source is None or source.producer() not in plan.integer:
+        return False
+    alone = source not in plan.scale_of and clamp.outputs[0] in plan.scale_of
+    return alone or plan.absorbed.get(source) is clamp

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgepack.base.errors import RequestError, nearest
 
 CROSS_LIBRARIES = Path("/usr/aarch64-linux-gnu/lib")
-"""Where Debian and Ubuntu put the C and C++ libraries of g++-aarch64-linux-gnu."""
+"""Where Debian and Ubuntu put the C and C++ libraries of the cross compiler."""
 
 RUNTIME_IN_GUEST = "/ort"
 """Folder of libonnxruntime as the emulated program sees it."""

@@ -1,6 +1,6 @@
 """What running arm64 here takes, and how to get it: ``edgepack devices prepare qemu``.
 
-Debian's ``qemu-user`` and ``g++-aarch64-linux-gnu``, the aarch64 ONNX Runtime that the package
+Debian's ``qemu-user`` and aarch64 cross compiler, the aarch64 ONNX Runtime that the package
 index ships (of the version installed here, so that numbers compare), and our own runner and
 counting plugin, built from ``native/``. All parts but the packages of the system lie in one
 folder of the cache, named after everything that went into it. Nothing needs root, and only
@@ -30,7 +30,10 @@ RUNTIME_LIBRARY = "libonnxruntime.so.1"
 _NATIVE = Path(__file__).parent / "native"
 _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
 _CROSS_COMPILER = "aarch64-linux-gnu-gcc"
-_APT = "apt-get install qemu-user g++-aarch64-linux-gnu gcc"
+_APT = (
+    "apt-get install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross "
+    "libstdc++6-arm64-cross gcc"
+)
 _PREPARE = "edgepack devices prepare qemu"
 # The tags that the wheels have carried; glibc newer than 2.28 might outrun the cross libraries.
 _PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")

@@ -110,6 +110,12 @@ def load(name: str, project: Path = Path("targets")) -> Target:
     return decode(Target, {**facts, "name": name, "origin": origin}, str(path))
 
 
+def oldest_runtime() -> str:
+    """Return the oldest ONNX Runtime that any built-in target promises to run on."""
+    floors = (load(path.stem).min_runtime for path in BUILT_IN.glob("*.toml"))
+    return min(floors, key=lambda floor: [int(part) for part in floor.split(".")])
+
+
 def shadows(target: Target) -> bool:
     """Whether a project's file hides a built-in target of the same name."""
     return target.origin == "project" and (BUILT_IN / f"{target.name}.toml").is_file()

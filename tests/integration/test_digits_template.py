@@ -79,7 +79,7 @@ def test_pixels_lie_between_paper_and_ink() -> None:
 
 
 @pytest.mark.slow
-def test_the_model_reads_held_out_digits_of_people_it_has_never_seen(model: nn.Module) -> None:
+def test_the_model_reads_the_held_out_digits(model: nn.Module) -> None:
     items = list(opened("evaluation", labelled=True))
     batch = torch.from_numpy(np.concatenate([item.samples[0]["image"] for item in items]))
     labels = np.array([int(item.labels[0]) for item in items])

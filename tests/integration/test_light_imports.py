@@ -119,3 +119,8 @@ def test_the_version_is_that_of_the_project() -> None:
 
     project = Path(edgepack.__file__).parents[1] / "pyproject.toml"
     assert tomllib.loads(project.read_text())["project"]["version"] == edgepack.__version__
+
+
+def test_help_is_printed_without_the_runtime_and_without_numpy() -> None:
+    code = "from edgepack.cli import main\nassert main(['--help']) == 0"
+    assert imported(code).isdisjoint(HEAVY | {"onnxruntime", "numpy", "rich"})

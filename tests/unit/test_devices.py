@@ -48,7 +48,7 @@ def test_without_qemu_nothing_is_fetched(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MachineError) as caught:
         list(emulation.prepare(tmp_path))
-    assert caught.value.hint == "apt-get install qemu-user g++-aarch64-linux-gnu gcc"
+    assert caught.value.hint.startswith("apt-get install qemu-user gcc-aarch64-linux-gnu")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,60 @@
+"""Bundles open in the oldest ONNX Runtime that their target promises: a real wheel of its own."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgepack.build import run
+from edgepack.intake.request import Request
+from edgepack.report.built import Built
+from edgepack.spec import target
+from tests.projects import write_stripes
+
+PYTHON = Path(__file__).parents[2] / ".venv-oldest" / "bin" / "python"
+
+OPEN = """
+import json, sys
+from edgepack.bundle.open import open_bundle
+from edgepack.bundle.golden import judge
+from edgepack.runtime.session import Options, Session, version
+bundle = open_bundle(sys.argv[1])
+session = Session(bundle.model, Options(exact=sys.argv[2] == "exact"))
+runs = [session.run(sample) for sample in bundle.golden.samples]
+test = judge(bundle.golden, bundle.manifest.golden.tolerance, runs)
+print(json.dumps({"runtime": version(), "passed": test.passed, "largest": test.largest}))
+"""
+
+
+@pytest.fixture(scope="module")
+def oldest() -> Path:
+    if not PYTHON.exists():
+        message = "scripts/setup makes .venv-oldest"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    return PYTHON
+
+
+@pytest.mark.parametrize("name", ["x86_64", "x86_64-vnni", "arm64", "arm64-i8mm", "web"])
+def test_a_bundle_opens_and_passes_its_self_test_there(
+    oldest: Path, tmp_path: Path, name: str
+) -> None:
+    folder = write_stripes(tmp_path)
+    request = Request(
+        model=str(folder / "model.onnx"),
+        targets=(name,),
+        calib=str(folder / "calib.npz"),
+        prefer="size",
+        out=folder / "dist",
+    )
+    (built,) = run(request)
+    assert isinstance(built, Built)
+    mode = "default" if name == "x86_64" else "exact"
+    result = subprocess.run(
+        [oldest, "-c", OPEN, built.path, mode], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["runtime"].startswith(target.load(name).min_runtime + ".")
+    assert all(found["passed"].values()), found
