@@ -5,55 +5,51 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from edgepack.base.errors import EdgepackError
-from edgepack.base.files import sha256, write_whole
+from edgepack.base.errors import DataError, EdgepackError, ModelError, RequestError
+from edgepack.base.files import sha256, write_all
+from edgepack.bundle.golden import Golden
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
-from edgepack.gate.candidates import keeps_values, rewrite
-from edgepack.gate.choose import Items, Terms, choose, mode
-from edgepack.gate.execution import Artifact, Observed, execute
+from edgepack.gate.candidates import Candidate, Rewritten, keeps_values, rewrite
+from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
+from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import record as record_golden
+from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
 from edgepack.intake import source as intake_source
-from edgepack.intake.check import check
+from edgepack.intake.check import check, report_path
 from edgepack.intake.data import Data
-from edgepack.intake.request import Job, Reference, Request
+from edgepack.intake.request import Job, Request
 from edgepack.intake.source import Source
 from edgepack.plan import Plan
 from edgepack.report import assemble, record
 from edgepack.report.built import Built
+from edgepack.runtime.carry import run_sequence
+from edgepack.runtime.session import Session
 from edgepack.spec.manifest import runtime_of
-from edgepack.spec.target import Target
 
 Tell = Callable[[str], None]
 """Takes each sentence of progress."""
 
 
-def build(
-    model: str | None = None,
-    *,
-    target: str,
-    calib: Reference | None = None,
-    evaluation: Reference | None = None,
-    **options: object,
-) -> Built:
+def build(model: str | None = None, *, target: str, **options: Any) -> Built:
     """Compress, export, quantize, verify and bundle a model for one target.
 
     Args:
         model: ``model.onnx``, ``program.pt2``, ``file.py:name``, ``pkg.module:name``; None for the
             ``edgepack.toml`` of the current folder.
         target: Name of a target.
-        calib: Calibration samples: a REF, or an iterable of ``{input: array}``.
-        evaluation: Evaluation samples: a REF, or an iterable of ``({input: array}, label)``.
-        **options: Further fields of ``Request``, such as ``max_drop=0.01`` or ``out=Path("dist")``.
+        **options: Fields of ``Request`` by name: ``calib``, a REF or an iterable of
+            ``{input: array}``; ``evaluation``, a REF or an iterable of ``({input: array}, label)``;
+            ``max_drop``, ``out``, ``force`` and the others.
 
     Raises:
         EdgepackError: The build cannot be done; nothing was written.
     """
-    fields = {"model": model, "targets": (target,), "calib": calib, "evaluation": evaluation}
-    request = Request(**fields, **options)  # type: ignore[arg-type]  # Request checks its own names
+    request = Request.of({"model": model, "targets": (target,), **options})
     for outcome in run(request):
         if isinstance(outcome, EdgepackError):
             raise outcome
@@ -77,19 +73,51 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     job = check(request)
     for note in job.notes:
         tell(note)
-    replayed = None if request.replay is None else record.load(request.replay)
+    replayed = None if request.replay is None else _replayed(request.replay, job)
     tell(f"reading {job.request.model}")
     source = intake_source.load(job)
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
-    items = data.judge or made_up(source.signature)
+    items = data.judge or _made_up(source)
     work = Work(job, source, data, items, replayed, tell)
     for plan, path in zip(job.plans, job.paths, strict=True):
         try:
             yield _one(work, plan, path)
         except EdgepackError as error:
             yield error
+
+
+def _made_up(source: Source) -> Items:
+    """Return random samples, if the model takes them.
+
+    Raises:
+        RequestError: It does not: an open dimension must have some other size.
+    """
+    items = made_up(source.signature)
+    session = Session(to_bytes(source.model))
+    try:
+        run_sequence(session.run, items[0].samples, source.signature)
+    except (DataError, ModelError) as error:
+        raise RequestError(
+            "E-SHAPE",
+            f"the model does not run on made-up inputs: {error}",
+            hint="give --calib or --eval, or --shape NAME=1x3x224x224",
+        ) from error
+    return items
+
+
+def _replayed(path: Path, job: Job) -> record.Report:
+    """Read the report to replay; it must be of the target that is built."""
+    found = record.load(path)
+    target = job.plans[0].target.name
+    if found.target != target:
+        raise RequestError(
+            "E-REPLAY",
+            f"{str(path)!r} is the report of a build for {found.target}, not {target}",
+            hint=f"build -t {found.target}",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,32 +134,70 @@ class Work:
 
 def _one(work: Work, plan: Plan, path: Path) -> Built:
     """Build the bundle of one target and write it with its report."""
-    target, tell, watch = plan.target, work.tell, _Watch()
+    tell, watch, target = work.tell, _Watch(), plan.target
     tell(f"{target.name}: rewriting the graph")
     signature = work.source.signature
     rewritten = rewrite(plan, work.source.model, signature, work.data.calibration)
     keeps_values(rewritten, to_bytes(work.source.model), list(itertools.islice(work.items, 2)))
     watch.lap("rewrite")
-    chosen = choose(rewritten, work.items, _terms(work, plan), runtime_of(target), tell)
-    watch.lap("gate")
-    golden = record_golden(chosen.candidate.data, chosen.items, signature, mode(target))
-    artifact = Artifact(
-        chosen.candidate.data,
-        rewritten.float_.data,
-        signature,
-        golden,
-        chosen.scored,
-        chosen.items if isinstance(chosen.items, Dataset) else None,
-    )
-    observed = _observe(work, artifact, target)
-    watch.lap("execute")
-    data, manifest = assemble.bundle(_origin(work), rewritten, chosen, observed, golden)
+    chooser = Chooser(rewritten, _terms(work, plan), runtime_of(target), tell)
+    parts, barred = _settle(work, rewritten, chooser, watch)
+    data, manifest = assemble.bundle(parts)
     digest = sha256(data)
-    beside = path.with_name(f"{path.stem}.report.json")
-    write_whole(path, data)
-    written = assemble.report(digest, chosen, observed, watch.laps)
-    write_whole(beside, record.encode(written))
-    return Built(path, beside, digest, len(data), manifest, chosen.sentences)
+    _check_replay(work, digest)
+    beside = report_path(path)
+    told = record.encode(assemble.report(digest, parts, barred, watch.laps))
+    write_all({beside: told, path: data}, replace=work.job.request.force)
+    chosen = parts.chosen
+    return Built(path, beside, digest, len(data), manifest, chosen.speed, chosen.sentences)
+
+
+def _settle(
+    work: Work, rewritten: Rewritten, chooser: Chooser, watch: "_Watch"
+) -> tuple[assemble.Parts, dict[str, str]]:
+    """Choose a candidate that the target's own kernels compute as exact mode here does."""
+    barred: dict[str, str] = {}
+    while True:
+        chosen = chooser.choose(work.items)
+        candidate = chosen.candidate
+        watch.lap("gate")
+        options = mode(rewritten.plan.target)
+        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options)
+        observed = _observe(work, rewritten, chosen, golden)
+        code = one_code(candidate.model, golden.samples)
+        floor = tolerances(golden.outputs, code, {})
+        watch.lap("execute")
+        reason = _disagreement(work, candidate, observed, floor)
+        if not reason or not candidate.lossy:
+            tolerance = tolerances(golden.outputs, code, observed.spread)
+            parts = assemble.Parts(_origin(work), rewritten, chosen, observed, golden, tolerance)
+            return parts, barred
+        barred[candidate.name] = reason
+        chooser.bar(chosen, reason)
+
+
+def _disagreement(
+    work: Work, candidate: Candidate, observed: Observed, floor: dict[str, float]
+) -> str:
+    """Return why the target's kernels refuse a candidate, or did in the build that is replayed."""
+    if work.replayed is not None:
+        return work.replayed.barred.get(candidate.name, "")
+    return disagreement(observed, floor)
+
+
+def _check_replay(work: Work, digest: str) -> None:
+    """Refuse to call a replay what is not one.
+
+    Raises:
+        RequestError: Model, data, options or versions differ from those of the report.
+    """
+    if work.replayed is not None and work.replayed.bundle_sha256 != digest:
+        raise RequestError(
+            "E-REPLAY",
+            f"the report belongs to bundle {work.replayed.bundle_sha256[:16]}, this build gives "
+            f"{digest[:16]}",
+            hint="replay with the same model, data, options and versions",
+        )
 
 
 class _Watch:
@@ -155,23 +221,33 @@ def _terms(work: Work, plan: Plan) -> Terms:
     request = work.job.request
     return Terms(
         metric=work.job.metric if work.data.labelled else None,
-        name=request.metric or "top1",
         max_drop=request.max_drop,
         strict=request.strict,
         objective=request.prefer or plan.recipe.objective,
         require_int8=request.require == "int8",
         max_size=request.max_size,
         max_latency=request.max_latency,
-        replayed=None if work.replayed is None else work.replayed.choice,
+        replayed=None if work.replayed is None else assemble.clocked_in(work.replayed),
     )
 
 
-def _observe(work: Work, artifact: Artifact, target: Target) -> Observed:
+def _observe(work: Work, rewritten: Rewritten, chosen: Chosen, golden: Golden) -> Observed:
     """Execute on the target's kernels, or take what an earlier build saw there."""
-    if (old := work.replayed) is not None:
+    target = rewritten.plan.target
+    if (old := work.replayed) is not None and old.choice == chosen.candidate.name:
         return Observed(old.executed, old.cost, old.spread)
+    if old is not None:
+        return Observed()
     if target.emulate:
         work.tell(f"{target.name}: running on emulated {', '.join(target.emulate)}")
+    artifact = Artifact(
+        chosen.candidate.data,
+        rewritten.float_.data,
+        rewritten.signature,
+        golden,
+        chosen.scored,
+        chosen.items if isinstance(chosen.items, Dataset) else None,
+    )
     return execute(artifact, target, work.job.request.on)
 
 

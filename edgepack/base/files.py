@@ -1,9 +1,11 @@
 """Files that appear whole or not at all, and digests of what they hold."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgepack.base.errors import MachineError, RequestError
@@ -17,31 +19,43 @@ def sha256(data: bytes) -> str:
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
-    Written to a temporary file beside the target, flushed to the disk, then renamed.
-
     Raises:
         RequestError: ``path`` is a folder, or its folder is a file.
         MachineError: The disk is full or the folder cannot be written; ``path`` is unchanged.
     """
-    draft = ""
+    write_all({path: data})
+
+
+def write_all(files: Mapping[Path, bytes], *, replace: bool = True) -> None:
+    """Write files that belong together: all are on the disk before the first takes its name.
+
+    Each is written to a temporary file beside its target, flushed, then renamed.
+
+    Args:
+        files: Path -> content; renamed in this order.
+        replace: Whether files that are there may be replaced; else one that appeared meanwhile
+            stays.
+
+    Raises:
+        RequestError: A path is a folder, its folder is a file, or it exists and must stay.
+        MachineError: The disk is full or a folder cannot be written; nothing was changed.
+    """
+    drafts: dict[Path, Path] = {}
+    made: list[Path] = []
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(
-            prefix=f".{path.name[:32]}.", suffix=".tmp", dir=path.parent
-        )
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(draft, 0o666 & ~_umask())
-        os.replace(draft, path)
-        draft = ""
-        _sync_folder(path.parent)
+        for path, data in files.items():
+            made += _make_folder(path.parent)
+            drafts[path] = _draft(path, data)
+        for path in files:
+            _take_name(drafts[path], path, replace=replace)
+            del drafts[path]
+        made.clear()
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         raise RequestError(
             "E-PATH",
-            f"{str(path)!r} cannot be a file: {_reason(error)}",
-            hint="a folder has that name, or a file has the name of its folder",
+            f"cannot write {str(path)!r}: {_reason(error)}",
+            hint="something of that name, or of the name of its folder, is there already",
         ) from error
     except OSError as error:
         raise MachineError(
@@ -50,8 +64,44 @@ def write_whole(path: Path, data: bytes) -> None:
             hint="free space or choose -o",
         ) from error
     finally:
-        if draft:
-            Path(draft).unlink(missing_ok=True)
+        for draft in drafts.values():
+            draft.unlink(missing_ok=True)
+        for folder in reversed(made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder with its parents and return those that were not there, outermost first."""
+    missing = [item for item in (folder, *folder.parents) if not item.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing[::-1]
+
+
+def _draft(path: Path, data: bytes) -> Path:
+    """Write a temporary file beside ``path``, flushed, with the mode that a new file has."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:32]}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return Path(name)
+
+
+def _take_name(draft: Path, path: Path, *, replace: bool) -> None:
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if replace:
+        os.replace(draft, path)
+    else:
+        os.link(draft, path)  # unlike a rename, it never replaces
+        draft.unlink()
+    _sync_folder(path.parent)
 
 
 def _reason(error: OSError) -> str:

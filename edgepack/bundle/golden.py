@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgepack.base.distance import largest_difference
 from edgepack.base.errors import SafetyError
 from edgepack.bundle import archive
 from edgepack.spec.signature import Sample
@@ -106,23 +107,11 @@ def judge(golden: Golden, tolerance: Mapping[str, float], outputs: Sequence[Samp
     if len(outputs) != golden.n:
         raise ValueError(f"{len(outputs)} runs for {golden.n} golden samples")
     largest = {
-        name: max(_distance(want[i, ...], got.get(name)) for i, got in enumerate(outputs))
+        name: max(largest_difference(want[i, ...], got.get(name)) for i, got in enumerate(outputs))
         for name, want in golden.outputs.items()
     }
     passed = {name: far <= tolerance[name] for name, far in largest.items()}
     return SelfTest(passed, largest, dict(tolerance), golden.n)
-
-
-def _distance(want: Array, got: Array | None) -> float:
-    """Return the largest absolute difference; NaN equals NaN and an infinity equals itself."""
-    if got is None or got.shape != want.shape:
-        return math.inf
-    if want.dtype.kind in "UO" or got.dtype.kind in "UO":
-        return 0.0 if bool((want.astype(str) == got.astype(str)).all()) else math.inf
-    a, b = want.astype(np.float64), got.astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        gap = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-    return float(np.nan_to_num(gap, nan=math.inf, posinf=math.inf).max(initial=0.0))
 
 
 def encode(golden: Golden) -> bytes:

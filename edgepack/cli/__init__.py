@@ -5,8 +5,12 @@ name. What the files share is in ``terminal``, which is no command.
 """
 
 import importlib
+import os
 import pkgutil
+import signal
 import sys
+import threading
+import traceback
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -17,6 +21,9 @@ from edgepack.base.errors import EdgepackError
 from edgepack.cli.terminal import complain
 
 _SHARED = "terminal"
+_INTERRUPTED = 130
+_BROKEN_PIPE = 141
+"""128 + the number of the signal, as a shell reports it."""
 
 
 def commands() -> tuple[str, ...]:
@@ -42,14 +49,27 @@ def _app() -> typer.Typer:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the contract."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     if args[:1] == ["--version"]:
         args = ["doctor", "--version"]
+    _stop_on_signals()
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `edgepack targets | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except OSError as error:
+        complain("E-SYSTEM", f"{type(error).__name__}: {error}", "look at the disk and the path")
+        return 6
+    return code
+
+
+def _run(args: list[str]) -> int:
     try:
         code = _app()(args, standalone_mode=False)
     except EdgepackError as error:
-        if "--debug" in args:
-            raise
+        _trace(args, error)
         complain(error.code, str(error), error.hint)
         return error.exit_code
     except TyperException as error:
@@ -57,9 +77,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain("E-USAGE", message[:1].lower() + message[1:], _suggest(error, args))
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        complain("E-INTERRUPTED", "interrupted", "nothing was written")
-        return 130
+        code = _INTERRUPTED
+    except MemoryError as error:
+        _trace(args, error)
+        complain("E-RAM", "out of memory", "close other programs, or use a larger machine")
+        return 6
+    except OSError:
+        raise
+    except Exception as error:  # the one place where a bug of ours must not look like anything else
+        _trace(args, error)
+        complain(
+            "E-BUG", f"{type(error).__name__}: {error}", "please report it; --debug shows where"
+        )
+        return 1
+    if code == _INTERRUPTED:
+        complain("E-INTERRUPTED", "interrupted", "what was finished before is whole")
     return code if isinstance(code, int) else 0
+
+
+def _trace(args: list[str], error: BaseException) -> None:
+    if "--debug" in args:
+        traceback.print_exception(error)
+
+
+def _stop_on_signals() -> None:
+    """Let a request to end unwind like Ctrl-C, so that children and temporary files go too."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
+            signal.signal(getattr(signal, name), stop)
 
 
 def _suggest(error: TyperException, args: list[str]) -> str:

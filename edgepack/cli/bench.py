@@ -16,6 +16,7 @@ def bench(
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before.")] = 20,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Time models on this machine.

@@ -25,7 +25,7 @@ def build(
     strict: Annotated[bool, typer.Option("--strict", help="The interval must hold too.")] = False,
     prefer: Annotated[str | None, typer.Option(help="speed or size.")] = None,
     require: Annotated[str | None, typer.Option(help="int8: fail rather than ship float.")] = None,
-    max_size: Annotated[str | None, typer.Option(help="Of the model, such as 5MB.")] = None,
+    max_size: Annotated[str | None, typer.Option(help="Of the model file, such as 5MB.")] = None,
     max_latency: Annotated[float | None, typer.Option(min=0, help="Milliseconds, p90.")] = None,
     on: Annotated[list[str] | None, typer.Option(help="A device to measure on.")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="x=1x3x224x224")] = None,

@@ -15,6 +15,7 @@ _EXTRAS = {"build": ("onnx", "onnx_ir", "onnxscript", "scipy"), "torch": ("torch
 def doctor(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Show what works here, and what is missing.

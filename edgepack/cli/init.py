@@ -16,6 +16,7 @@ def init(
     template: Annotated[str, typer.Argument(help="Which project to start from.")] = "digits",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder to make.")] = None,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Start a project that builds as it is.

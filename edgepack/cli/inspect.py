@@ -16,6 +16,7 @@ def inspect(
         bool, typer.Option("--schema", help="Print the JSON Schema of the manifest.")
     ] = False,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Show what a bundle or model holds.

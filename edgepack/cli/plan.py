@@ -15,6 +15,7 @@ def plan(
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe, or a file.")] = None,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Show what build would do, and why not.

@@ -12,6 +12,7 @@ from edgepack.spec import recipe as spec
 def recipes(
     name: Annotated[str | None, typer.Argument(help="One recipe, as its file.")] = None,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """List recipes, or print one.

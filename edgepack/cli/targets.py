@@ -12,6 +12,7 @@ from edgepack.spec import target as spec
 def targets(
     name: Annotated[str | None, typer.Argument(help="One target, with its sources.")] = None,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """List targets, or show one.

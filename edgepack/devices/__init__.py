@@ -41,6 +41,11 @@ class Device(Protocol):
         ...
 
     @property
+    def arch(self) -> str:
+        """CPU architecture, by the name that targets use."""
+        ...
+
+    @property
     def runtime(self) -> str:
         """Version of ONNX Runtime there."""
         ...

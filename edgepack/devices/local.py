@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from edgepack.base.errors import RequestError
 from edgepack.devices import Outputs
+from edgepack.runtime import machine
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.signature import Sample, Signature
@@ -19,6 +20,7 @@ class Local:
         if detail:
             raise RequestError("E-DEVICE", f"no device named 'local:{detail}'", hint="type 'local'")
         self.runtime = version("onnxruntime")
+        self.arch = machine.arch()
 
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]

@@ -34,7 +34,10 @@ class Qemu:
     Attributes:
         name: Such as ``qemu:cortex-a53``.
         runtime: Version of the aarch64 ONNX Runtime.
+        arch: ``aarch64``.
     """
+
+    arch = "aarch64"
 
     def __init__(self, cpu: str) -> None:
         self._cpu = emulated_cpus.find(cpu)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgepack.data import metrics
 from edgepack.data.fidelity import fidelity
 from edgepack.data.metrics import Metric
 from edgepack.data.paired import needed_samples, paired_drop
@@ -13,8 +14,8 @@ from edgepack.spec.manifest import Accuracy, Fidelity
 MAX_DROP = 0.01
 """Loss allowed with labels, absolute, in the metric's unit."""
 
-LEAST_AGREEMENT = 0.95
-"""Same decisions as the float model, where nothing else was asked for."""
+MAX_DISAGREEMENT = 0.05
+"""Decisions that may differ from the float model's, where nothing else was asked for."""
 
 LEAST_SQNR_DB = 20.0
 """Noise at a tenth of the signal's amplitude, where outputs are no class scores."""
@@ -25,7 +26,7 @@ class Judged:
     """Whether an artifact is accurate enough to ship.
 
     Attributes:
-        accuracy: The metric, where there is one.
+        accuracy: The metric; agreement where outputs are class scores without labels; else None.
         fidelity: Closeness to the float model.
         passed: Whether the gate holds.
         sentence: What was found, for people.
@@ -43,14 +44,12 @@ class Limit:
 
     Attributes:
         metric: None where fidelity is the gate.
-        name: Of the metric.
         max_drop: Loss allowed; None for the default.
         strict: Whether the worse end of the interval must hold the limit too.
-        where: ``exact mode here`` or ``default mode here``.
+        where: ``exact mode here`` or ``default mode here``, and on what.
     """
 
     metric: Metric | None
-    name: str
     max_drop: float | None
     strict: bool
     where: str
@@ -60,17 +59,30 @@ def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
     """Compare the shipped model with the float model, sample by sample."""
     agreement, cosine, sqnr = fidelity(float_.outputs, shipped.outputs)
     near = Fidelity(agreement, cosine, sqnr, len(shipped.outputs), limit.where)
-    if limit.metric is None:
-        return _by_fidelity(near, limit)
-    if (name := _not_a_number(shipped)) and not _not_a_number(float_):
-        return Judged(None, near, False, f"output {name!r} is not a number on some samples")  # noqa: FBT003
-    drop = paired_drop(
-        limit.metric, float_.outputs, shipped.outputs, shipped.labels, shipped.groups
-    )
-    allowed = MAX_DROP if limit.max_drop is None else limit.max_drop
+    if (name := not_a_number(shipped)) and not not_a_number(float_):
+        return Judged(None, near, passed=False, sentence=f"output {name!r} is not a number")
+    if limit.metric is not None:
+        allowed = MAX_DROP if limit.max_drop is None else limit.max_drop
+        return _by_metric(float_, shipped, (limit.metric, allowed, limit.strict), near)
+    if agreement is not None:
+        allowed = MAX_DISAGREEMENT if limit.max_drop is None else limit.max_drop
+        same = metrics.load("agreement")
+        return _by_metric(float_, shipped, (same, allowed, limit.strict), near)
+    passed = sqnr is None or sqnr >= LEAST_SQNR_DB
+    level = "no noise" if sqnr is None else f"{sqnr:.1f} dB"
+    sentence = f"{level} against float on {near.n} samples, least {LEAST_SQNR_DB:g} dB"
+    return Judged(None, near, passed, sentence)
+
+
+def _by_metric(
+    float_: Scored, shipped: Scored, asked: tuple[Metric, float, bool], near: Fidelity
+) -> Judged:
+    """Hold the paired drop, and with ``strict`` its interval, to what is allowed."""
+    metric, allowed, strict = asked
+    drop = paired_drop(metric, float_.outputs, shipped.outputs, shipped.labels, shipped.groups)
     shown = drop.interval[1] <= allowed
     accuracy = Accuracy(
-        metric=limit.name,
+        metric=metric.name,
         n=drop.n,
         float_=drop.float_,
         shipped=drop.shipped,
@@ -79,34 +91,21 @@ def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
         max_drop=allowed,
         shown=shown,
     )
-    passed = shown if limit.strict else drop.drop <= allowed
     sentence = (
-        f"{limit.name} {drop.float_:.4f} -> {drop.shipped:.4f} on {drop.n} samples, "
+        f"{metric.name} {drop.float_:.4f} -> {drop.shipped:.4f} on {drop.n} samples, "
         f"drop {drop.drop:+.4f} [{drop.interval[0]:+.4f}, {drop.interval[1]:+.4f}], "
         f"allowed {allowed:g}"
     )
     if not shown and drop.drop <= allowed:
         needed = needed_samples(drop, allowed)
         sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
-    return Judged(accuracy, near, passed, sentence)
+    return Judged(accuracy, near, shown if strict else drop.drop <= allowed, sentence)
 
 
-def _not_a_number(scored: Scored) -> str:
+def not_a_number(scored: Scored) -> str:
     """Return an output that is NaN somewhere, or an empty string."""
     for outputs in scored.outputs:
         for name, array in outputs.items():
             if array.dtype.kind == "f" and np.isnan(array).any():
                 return name
     return ""
-
-
-def _by_fidelity(near: Fidelity, limit: Limit) -> Judged:
-    if near.agreement is not None:
-        least = LEAST_AGREEMENT if limit.max_drop is None else 1 - limit.max_drop
-        passed = near.agreement >= least
-        sentence = f"same decision as float on {near.agreement:.4f} of {near.n}, least {least:g}"
-    else:
-        passed = near.sqnr_db is None or near.sqnr_db >= LEAST_SQNR_DB
-        level = "no noise" if near.sqnr_db is None else f"{near.sqnr_db:.1f} dB"
-        sentence = f"{level} against float on {near.n} samples, least {LEAST_SQNR_DB:g} dB"
-    return Judged(None, near, passed, sentence)

@@ -3,14 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import msgspec
 import numpy as np
 import onnx_ir as ir
 
+from edgepack.base.distance import largest_difference
+from edgepack.base.errors import ModelError
 from edgepack.calibration.collect import collect
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
-from edgepack.graph.precision import precisions
+from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
@@ -19,6 +20,7 @@ from edgepack.runtime.session import Session
 from edgepack.spec.manifest import StepRecord
 from edgepack.spec.signature import Signature
 from edgepack.spec.step import Skip
+from edgepack.spec.target import Target
 
 _LARGEST_CHANGE = 1e-3
 """Of the largest output: what a pass that keeps values may change by rounding. Folding a batch
@@ -30,12 +32,13 @@ class Candidate:
     """A model that could ship.
 
     Attributes:
-        name: What computes in it: ``int8``, ``float16``, ``float32``.
+        name: What computes in it: ``int8``, ``float16``, ``float32``; spared nodes are counted.
         model: The graph.
         data: Its ONNX file.
         steps: What each step did, or why it did not run.
         left: Node -> why it was left in float.
         lossy: Whether any step changed values on purpose.
+        spared: Nodes that the accuracy gate left in float.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Candidate:
     steps: tuple[StepRecord, ...]
     left: dict[str, str]
     lossy: bool
+    spared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +82,16 @@ def rewrite(
         model: The float graph as read or exported.
         signature: Its interface, with the carried state.
         calibration: What ranges are measured on.
+
+    Raises:
+        ModelError: The model needs a newer opset than the target's runtime has.
     """
+    _check_opset(model, plan.target)
     seen: dict[str, Statistics] = {}
 
     def measure(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
-        # Lossless steps are deterministic: a name means the same tensor in every fold.
+        # Only sparing differs between folds, and it changes no float tensor: a name means the
+        # same tensor in all of them.
         assert calibration is not None
         new = [name for name in tensors if name not in seen]
         seen.update(collect(draft, new, calibration, signature))
@@ -91,7 +100,7 @@ def rewrite(
     context = Context(plan.target, None if calibration is None else measure)
 
     def refold(spared: frozenset[str]) -> Candidate:
-        return _fold(_sparing(plan, spared), model, context, lossless=False)
+        return _fold(plan, model, replace(context, spared=spared), lossless=False)
 
     whole = refold(frozenset())
     found = [whole]
@@ -100,19 +109,15 @@ def rewrite(
     return Rewritten(plan, signature, tuple(found), refold)
 
 
-def _sparing(plan: Plan, spared: frozenset[str]) -> Plan:
-    """Return the plan with some nodes left out of every lossy step that can leave nodes out."""
-
-    def spare(bound: Bound) -> Bound:
-        if isinstance(bound.step, Skip) or not _is_lossy(bound) or not spared:
-            return bound
-        exclude = getattr(bound.step, "exclude", None)
-        if exclude is None:
-            return bound
-        names = (*exclude, *sorted(spared))
-        return Bound(bound.use, msgspec.structs.replace(bound.step, exclude=names))
-
-    return replace(plan, graph=tuple(map(spare, plan.graph)))
+def _check_opset(model: ir.Model, target: Target) -> None:
+    opset = model.graph.opset_imports.get("", 0)
+    if opset > target.max_opset:
+        raise ModelError(
+            "E-OPSET",
+            f"the model has opset {opset}, {target.name} promises onnxruntime "
+            f"{target.min_runtime}, which reads up to {target.max_opset}",
+            hint=f"export it again with opset {target.max_opset} or older",
+        )
 
 
 def keeps_values(rewritten: Rewritten, original: bytes, items: list[Item]) -> None:
@@ -129,10 +134,16 @@ def keeps_values(rewritten: Rewritten, original: bytes, items: list[Item]) -> No
         )
         for want, got in runs:
             for name, array in want.items():
-                if array.dtype.kind == "f":
-                    scale = max(float(np.abs(array).max(initial=0)), 1e-6)
-                    gap = float(np.abs(array - got[name]).max(initial=0))
-                    assert gap <= _LARGEST_CHANGE * scale, f"lossless steps moved {name} by {gap}"
+                far = largest_difference(array, got[name])
+                assert far <= _allowed(array), f"lossless steps moved {name} by {far}"
+
+
+def _allowed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
+    """Return what rounding may change: nothing where the output is a decision."""
+    if array.dtype.kind != "f":
+        return 0.0
+    finite = np.abs(array[np.isfinite(array)])
+    return _LARGEST_CHANGE * max(float(finite.max(initial=0)), 1e-6)
 
 
 def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> Candidate:
@@ -142,27 +153,39 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             records.append(StepRecord(bound.use, skipped=bound.step.reason))
             continue
         if lossless and _is_lossy(bound):
-            records.append(StepRecord(bound.use, skipped="the float model ships"))
+            records.append(StepRecord(bound.use, skipped="float32 ships"))
             continue
         current, report = apply(bound.step, bound.use, current, context)
         records.append(_record(report))
-        left |= {edit.where: edit.what for edit in report.edits if edit.left}
+        # The first reason stands: a later pass only sees what an earlier one left.
+        left = {edit.where: edit.what for edit in report.edits if edit.left} | left
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
+    spared = tuple(sorted(context.spared)) if lossy else ()
     return Candidate(
-        _name(current, lossy=lossy),
+        _name(current, spared, lossy=lossy),
         current,
         to_bytes(current, plan.target.max_ir),
         tuple(records),
-        left,
+        _still_left(current, left),
         lossy,
+        spared,
     )
 
 
-def _name(model: ir.Model, *, lossy: bool) -> str:
-    """Name a candidate after the precisions in it, such as ``int8`` or ``int8 and float16``."""
+def _still_left(model: ir.Model, left: dict[str, str]) -> dict[str, str]:
+    """Keep the reasons of nodes that do compute in float in the end."""
+    final = {str(node.name): whole_precision(node) for node in model.graph}
+    return {name: why for name, why in left.items() if final.get(name) in {"float32", "float16"}}
+
+
+def _name(model: ir.Model, spared: tuple[str, ...], *, lossy: bool) -> str:
+    """Name a candidate after the precisions in it, such as ``int8 and float16``."""
     found = {kind for counts in precisions(model).values() for kind in counts}
     narrow = sorted(found & {"int8", "float16"}, reverse=True)
-    return " and ".join(narrow) if lossy and narrow else "float32"
+    if not (lossy and narrow):
+        return "float32"
+    name = " and ".join(narrow)
+    return f"{name} with {len(spared)} nodes in float" if spared else name
 
 
 def _is_lossy(bound: Bound) -> bool:

@@ -1,6 +1,6 @@
 """Which candidate ships: the first, best one that every gate lets through, down to float."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
 from edgepack.gate import speed
-from edgepack.gate.accuracy import Judged, Limit, judge
+from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.gentler import gentler
@@ -31,30 +31,41 @@ _FEWEST_GROUPS = 6
 
 
 @dataclass(frozen=True, slots=True)
+class Clocked:
+    """What a clock said of one candidate: the only part of a choice that may differ next time.
+
+    Attributes:
+        comparison: Against float on this machine, None where not asked or not possible.
+        latency: Seconds at the 90th percentile, None where no limit was set.
+    """
+
+    comparison: Comparison | None = None
+    latency: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Terms:
     """What must hold for an artifact to ship.
 
     Attributes:
         metric: None where fidelity is the gate.
-        name: Of the metric.
         max_drop: Loss allowed; None for the default.
         strict: Whether the interval must hold the limit too.
         objective: ``speed`` asks that int8 is not slower than float where that can be seen.
         require_int8: Fail rather than ship float.
         max_size: Bytes of the model file, None for no limit.
         max_latency: Seconds at the 90th percentile on this machine, None for no limit.
-        replayed: Name of the candidate that an earlier build chose, None to choose anew.
+        replayed: What a clock said in an earlier build, by candidate; None to measure.
     """
 
     metric: Metric | None = None
-    name: str = ""
     max_drop: float | None = None
     strict: bool = False
     objective: Literal["speed", "size"] = "speed"
     require_int8: bool = False
     max_size: int | None = None
     max_latency: float | None = None
-    replayed: str | None = None
+    replayed: Mapping[str, Clocked] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,9 @@ class Chosen:
         judged: Accuracy and fidelity.
         scored: Its outputs on everything that it was judged on.
         items: What it was judged on.
-        comparison: Against float on this machine, None where not asked or not possible.
+        clocked: What a clock said, by candidate.
+        refusals: Why each better candidate does not ship, without figures of a clock.
+        speed: What is known of speed, a sentence.
         sentences: What was found and decided, in order.
     """
 
@@ -74,7 +87,9 @@ class Chosen:
     judged: Judged
     scored: Scored
     items: Items
-    comparison: Comparison | None
+    clocked: Mapping[str, Clocked]
+    refusals: tuple[str, ...]
+    speed: str
     sentences: tuple[str, ...]
 
 
@@ -88,181 +103,242 @@ def mode(target: Target) -> Options:
     return Options(exact=not saturating)
 
 
-def choose(
-    rewritten: Rewritten,
-    items: Items,
-    terms: Terms,
-    runtime: Runtime,
-    tell: Callable[[str], None],
-) -> Chosen:
-    """Walk down the candidates; what refuses one is a sentence.
+class Chooser:
+    """Walks down the candidates of one target; what refuses one is a sentence.
 
     Where the accuracy gate refuses the whole recipe, a third of the evaluation groups selects how
     many sensitive nodes to leave in float, and the other two thirds judge the result: what is
     chosen is never chosen on what is reported.
-
-    Args:
-        rewritten: Candidates, best first, float last.
-        items: Samples kept out of calibration.
-        terms: The gates.
-        runtime: What the target needs; tells whether this machine is a device of it.
-        tell: Called with each sentence as it is found.
-
-    Raises:
-        GateError: No candidate passes, or float would ship where int8 is required.
     """
-    trial = _Trial(rewritten, terms, runtime, tell)
-    chosen = trial.walk(items)
-    if chosen is None:
-        raise GateError(
-            "E-GATE",
-            f"nothing passes the gates for {rewritten.plan.target.name}: {trial.sentences[-1]}",
-            hint="loosen the limit, or give another recipe",
-        )
-    if terms.require_int8 and not integer_nodes(chosen.candidate.model):
-        raise _required(rewritten, trial.sentences)
-    return chosen
 
+    def __init__(
+        self, rewritten: Rewritten, terms: Terms, runtime: Runtime, tell: Callable[[str], None]
+    ) -> None:
+        """Prepare a walk.
 
-def _required(rewritten: Rewritten, sentences: Sequence[str]) -> GateError:
-    """Say why no int8 ships although it is required: a skipped step, a gate, or nothing to do."""
-    name = rewritten.plan.target.name
-    skipped = [bound.step.reason for bound in rewritten.plan.graph if isinstance(bound.step, Skip)]
-    reasons = [text for text in (*sentences, *skipped) if "int" in text]
-    reason = reasons[0] if reasons else "no node of it can be quantized"
-    return GateError(
-        "E-GATE",
-        f"int8 is required for {name} and does not ship: {reason}",
-        hint="raise --max-drop, give more calibration data, or leave --require out",
-    )
+        Args:
+            rewritten: Candidates, best first, float last.
+            terms: The gates.
+            runtime: What the target needs; tells whether this machine is a device of it.
+            tell: Called with each sentence as it is found.
+        """
+        self._rewritten = rewritten
+        self._terms = terms
+        self._runtime = runtime
+        self._tell = tell
+        self._options = mode(rewritten.plan.target)
+        self._found = _Found()
 
+    def choose(self, items: Items) -> Chosen:
+        """Return the first candidate that every gate lets through.
 
-@dataclass(slots=True)
-class _Trial:
-    """One walk down the candidates of one target."""
+        Args:
+            items: Samples kept out of calibration.
 
-    rewritten: Rewritten
-    terms: Terms
-    runtime: Runtime
-    tell: Callable[[str], None]
-    sentences: list[str] = field(default_factory=list)
+        Raises:
+            GateError: No candidate passes, or float would ship where int8 is required.
+        """
+        chosen = self._walk(items)
+        if chosen is None:
+            name = self._rewritten.plan.target.name
+            why = self._found.refusals[-1] if self._found.refusals else "there is no candidate"
+            raise GateError(
+                "E-GATE",
+                f"nothing passes the gates for {name}: {why}",
+                hint="loosen the limit, or give another recipe",
+            )
+        if self._terms.require_int8 and not integer_nodes(chosen.candidate.model):
+            raise self._required()
+        return chosen
 
-    @property
-    def options(self) -> Options:
-        return mode(self.rewritten.plan.target)
+    def bar(self, chosen: Chosen, reason: str) -> None:
+        """Refuse a candidate from now on, because of what was seen after it was chosen."""
+        self._refuse(chosen.candidate, reason)
+        self._found.barred.add(chosen.candidate.name)
 
-    def say(self, sentence: str) -> None:
-        self.sentences.append(sentence)
-        self.tell(f"{self.rewritten.plan.target.name}: {sentence}")
-
-    def walk(self, items: Items) -> Chosen | None:
-        """Try each candidate, then gentler ones before float."""
-        for candidate in self.rewritten.candidates:
+    def _walk(self, items: Items) -> Chosen | None:
+        for candidate in self._rewritten.candidates:
+            if candidate.name in self._found.barred:
+                continue
             judged, scored = self._judge(candidate, items)
+            if candidate.lossy and not judged.passed:
+                self._refuse(candidate, judged.sentence)
+                if (found := self._gentler(items)) is not None:
+                    return found
+                continue
             if candidate.lossy:
-                self._tell_judged(candidate, judged)
-                if not judged.passed:
-                    if (found := self._gentler(items)) is not None:
-                        return found
-                    continue
+                self._say(f"{candidate.name} passes: {judged.sentence}")
             if (chosen := self._ship(candidate, judged, scored, items)) is not None:
                 return chosen
         return None
 
+    def _say(self, sentence: str) -> None:
+        self._found.sentences.append(sentence)
+        self._tell(f"{self._rewritten.plan.target.name}: {sentence}")
+
+    def _refuse(self, candidate: Candidate, why: str, *, clocked: bool = False) -> None:
+        self._say(f"{candidate.name} is refused: {why}")
+        told = "it was not shown to be as fast as float32, see the report" if clocked else why
+        self._found.refusals.append(f"{candidate.name} is refused: {told}")
+
     def _judge(self, candidate: Candidate, items: Items) -> tuple[Judged, Scored]:
-        signature = self.rewritten.signature
-        float_ = evaluate(self.rewritten.float_.data, items, signature, self.options)
-        same = candidate is self.rewritten.float_
-        scored = float_ if same else evaluate(candidate.data, items, signature, self.options)
-        where = "exact mode here" if self.options.exact else "default mode here"
-        terms = self.terms
-        limit = Limit(terms.metric, terms.name, terms.max_drop, terms.strict, where)
+        float_ = self._float(items)
+        same = candidate is self._rewritten.float_
+        scored = float_ if same else self._evaluate(candidate, items, self._options)
+        where = "exact mode here" if self._options.exact else "default mode here"
+        if not isinstance(items, Dataset):
+            where = f"{where}, on made-up inputs"
+        terms = self._terms
+        limit = Limit(terms.metric, terms.max_drop, terms.strict, where)
         return judge(float_, scored, limit), scored
 
-    def _tell_judged(self, candidate: Candidate, judged: Judged) -> None:
-        verb = "passes" if judged.passed else "is refused"
-        self.say(f"{candidate.name} {verb}: {judged.sentence}")
+    def _float(self, items: Items) -> Scored:
+        """Return the float model's outputs, computed once per data set."""
+        if id(items) not in self._found.floats:
+            scored = self._evaluate(self._rewritten.float_, items, self._options)
+            self._found.floats[id(items)] = (items, scored)
+            if name := not_a_number(scored):
+                self._say(f"the float model's output {name!r} is not a number on some samples")
+        return self._found.floats[id(items)][1]
+
+    def _evaluate(self, candidate: Candidate, items: Items, options: Options) -> Scored:
+        return evaluate(candidate.data, items, self._rewritten.signature, options)
 
     def _gentler(self, items: Items) -> Chosen | None:
         """Select, on a part of the data, how many nodes to spare; judge on the rest."""
         if not isinstance(items, Dataset) or len(set(items.contents.groups)) < _FEWEST_GROUPS:
             return None
         split = hold_out(items, 2 / 3)
-        for candidate in gentler(self.rewritten, list(split.fit), self.options):
-            judged, _ = self._judge(candidate, split.fit)
-            if not judged.passed:
+        for candidate in gentler(self._rewritten, list(split.fit), self._options):
+            if candidate.name in self._found.barred:
+                continue
+            if not self._judge(candidate, split.fit)[0].passed:
                 continue
             judged, scored = self._judge(candidate, split.held)
-            self._tell_judged(candidate, judged)
-            if judged.passed:
-                return self._ship(candidate, judged, scored, split.held)
-            return None
+            if not judged.passed:
+                self._refuse(candidate, judged.sentence)
+                return None
+            self._say(f"{candidate.name} passes: {judged.sentence}")
+            return self._ship(candidate, judged, scored, split.held)
+        self._say("leaving up to half of its nodes in float does not make it accurate enough")
         return None
 
     def _ship(
         self, candidate: Candidate, judged: Judged, scored: Scored, items: Items
     ) -> Chosen | None:
-        """Put an accurate candidate through the gates of size and speed."""
-        most = self.terms.max_size
+        """Put an accurate candidate through the gates of size and time."""
+        most = self._terms.max_size
         if most is not None and len(candidate.data) > most:
-            found = units.size(len(candidate.data))
-            self.say(f"{candidate.name} is refused: {found} exceeds {units.size(most)}")
+            size = units.size(len(candidate.data))
+            self._refuse(candidate, f"{size} exceeds {units.size(most)}")
             return None
-        comparison = None
         if candidate.lossy:
             self._compare_modes(candidate, scored, items)
-            comparison = self._speed(candidate, items)
-        if comparison is not None and comparison.verdict != "not slower":
+        clocked, about = self._clock(candidate, items)
+        self._found.clocked[candidate.name] = clocked
+        if not self._passes(candidate, clocked):
             return None
-        if self.terms.max_latency is not None and not self._quick(candidate, items):
-            return None
-        return Chosen(candidate, judged, scored, items, comparison, tuple(self.sentences))
+        found = self._found
+        return Chosen(
+            candidate,
+            judged,
+            scored,
+            items,
+            dict(found.clocked),
+            tuple(found.refusals),
+            about,
+            tuple(found.sentences),
+        )
+
+    def _passes(self, candidate: Candidate, clocked: Clocked) -> bool:
+        """Judge what a clock said, now or in the build that is replayed."""
+        result, limit = clocked.comparison, self._terms.max_latency
+        if result is not None and result.verdict != "not slower":
+            self._refuse(candidate, _verdict(candidate, result), clocked=True)
+            return False
+        if limit is not None and clocked.latency is not None and clocked.latency > limit:
+            took = f"{units.duration(clocked.latency)} at the 90th percentile"
+            self._refuse(candidate, f"{took} exceeds {units.duration(limit)}", clocked=True)
+            return False
+        return True
 
     def _compare_modes(self, candidate: Candidate, scored: Scored, items: Items) -> None:
         """On a saturating target, show that the default mode computes what exact mode does."""
-        if self.options.exact:
+        if self._options.exact:
             return
-        exact = evaluate(candidate.data, items, self.rewritten.signature, Options(exact=True))
+        exact = self._evaluate(candidate, items, Options(exact=True))
         pairs = zip(scored.outputs, exact.outputs, strict=True)
         same = sum(all((a[name] == b[name]).all() for name in a) for a, b in pairs)
-        self.say(f"default and exact mode agree bit for bit on {same} of {len(exact.outputs)}")
+        self._say(f"default and exact mode agree bit for bit on {same} of {len(exact.outputs)}")
 
-    def _speed(self, candidate: Candidate, items: Items) -> Comparison | None:
-        """Compare with float where this machine is a device of the target and speed is wanted."""
-        terms, target = self.terms, self.rewritten.plan.target
-        if terms.objective != "speed" or terms.require_int8 or terms.replayed:
-            return None
-        if reason := speed.not_a_device(self.runtime):
-            self.say(f"speed not shown: this machine is no {target.name}: {reason}")
-            return None
-        threads = machine.threads()
-        result = speed.measure(
-            self.rewritten.float_.data, candidate.data, self._sample(items), threads
-        )
-        low, high = result.interval
-        self.say(
-            f"{candidate.name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of "
-            f"float32 ({result.clock}, {threads} threads): {result.verdict}"
-        )
-        return result
-
-    def _quick(self, candidate: Candidate, items: Items) -> bool:
-        """Hold the latency limit on this machine, at the threads that ship."""
-        limit = self.terms.max_latency
-        assert limit is not None
-        if reason := speed.not_a_device(self.runtime):
+    def _clock(self, candidate: Candidate, items: Items) -> tuple[Clocked, str]:
+        """Measure what the terms ask for, or take it from the build that is replayed."""
+        terms, target = self._terms, self._rewritten.plan.target
+        if terms.replayed is not None:
+            known = terms.replayed.get(candidate.name, Clocked())
+            about = "" if known.comparison is None else _verdict(candidate, known.comparison)
+            return known, about or "replayed: no clock was asked"
+        reason = speed.not_a_device(self._runtime)
+        if terms.max_latency is not None and reason:
             raise MachineError(
                 "E-DEVICE",
-                f"--max-latency needs a device of {self.rewritten.plan.target.name}: {reason}",
+                f"--max-latency needs a device of {target.name}: {reason}",
                 hint="build on such a machine, or leave the limit out",
             )
-        found = speed.latency(candidate.data, self._sample(items), machine.threads())
-        verb = "keeps" if found <= limit else "is refused: it exceeds"
-        took = units.duration(found)
-        self.say(f"{candidate.name} {verb} {units.duration(limit)}: {took} at the 90th percentile")
-        return found <= limit
+        comparison, about = None, "not asked: size comes first"
+        if not candidate.lossy:
+            about = "float32 is what int8 is compared with"
+        elif terms.objective == "speed" and not terms.require_int8 and reason:
+            about = f"not shown: this machine is no {target.name}: {reason}"
+            self._say(f"speed {about}")
+        elif terms.objective == "speed" and not terms.require_int8:
+            comparison = self._compare(candidate, items)
+            about = _verdict(candidate, comparison)
+            self._say(about)
+        latency = None
+        if terms.max_latency is not None:
+            latency = speed.latency(candidate.data, self._sample(items), machine.threads())
+        return Clocked(comparison, latency), about
+
+    def _compare(self, candidate: Candidate, items: Items) -> Comparison:
+        float_, sample = self._rewritten.float_.data, self._sample(items)
+        return speed.measure(float_, candidate.data, sample, machine.threads())
 
     def _sample(self, items: Items) -> Sample:
         """Return a full first sample, state included."""
         first = next(iter(items)).samples[0]
-        return Carry(self.rewritten.signature).fill(first)
+        return Carry(self._rewritten.signature).fill(first)
+
+    def _required(self) -> GateError:
+        """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
+        plan = self._rewritten.plan
+        skipped = [
+            bound.step.reason
+            for bound in plan.graph
+            if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
+        ]
+        reasons = [*self._found.refusals, *skipped, "no node of it can be quantized"]
+        return GateError(
+            "E-GATE",
+            f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
+            hint="raise --max-drop, give more calibration data, or leave --require out",
+        )
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a walk has found so far."""
+
+    sentences: list[str] = field(default_factory=list)
+    refusals: list[str] = field(default_factory=list)
+    clocked: dict[str, Clocked] = field(default_factory=dict)
+    barred: set[str] = field(default_factory=set)
+    floats: dict[int, tuple[Items, Scored]] = field(default_factory=dict)
+
+
+def _verdict(candidate: Candidate, result: Comparison) -> str:
+    low, high = result.interval
+    return (
+        f"{candidate.name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of "
+        f"float32 ({result.clock}, {result.threads} threads): {result.verdict}"
+    )

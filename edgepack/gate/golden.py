@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from edgepack.base.distance import largest_difference
+from edgepack.base.errors import ModelError
 from edgepack.bundle.golden import Golden
 from edgepack.data.samples import Item
 from edgepack.runtime.carry import run_sequence
@@ -25,6 +27,9 @@ def record(model: bytes, items: Iterable[Item], signature: Signature, options: O
         items: Where samples come from; read only as far as needed.
         signature: With the carried state: each golden sample holds it and stands alone.
         options: The mode that stands for the target.
+
+    Raises:
+        ModelError: The model gives something else the second time.
     """
     session = Session(model, options)
     samples: list[Sample] = []
@@ -41,4 +46,12 @@ def record(model: bytes, items: Iterable[Item], signature: Signature, options: O
         size = sum(array.nbytes for array in samples[0].values())
         if len(samples) >= max(_FEWEST, min(_MOST, _BYTES // max(size, 1))):
             break
+    again = session.run(samples[0])
+    for name, array in outputs[0].items():
+        if largest_difference(array, again[name]) > 0:
+            raise ModelError(
+                "E-RANDOM",
+                f"output {name!r} differs between two runs on the same input",
+                hint="a bundle cannot test a model that draws random numbers: seed or remove them",
+            )
     return Golden.of(samples, outputs)

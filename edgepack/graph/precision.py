@@ -4,43 +4,22 @@ from collections import defaultdict
 
 import onnx_ir as ir
 
-_NOT_COMPUTING = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"})
+from edgepack.graph.kernels import CARRIERS, CLAMPS, INTEGER_OUTPUT, WEIGHTED
 
-_WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-_CLAMPS = frozenset({"Relu", "Clip"})
-_FLOAT_ENDS = frozenset({"Gemm", "MatMul"})
-"""Integer kernels that may end in a float result."""
+_NOT_COMPUTING = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"})
 
 
 def precisions(model: ir.Model) -> dict[str, dict[str, int]]:
-    """Count nodes per operator and precision: ``{"Conv": {"int8": 48, "float32": 1}}``."""
+    """Count nodes per operator and precision, subgraphs included.
+
+    Returns:
+        Such as ``{"Conv": {"int8": 48, "float32": 1}}``.
+    """
     table: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for node in model.graph:
+    for node in model.graph.all_nodes():
         if node.op_type not in _NOT_COMPUTING:
-            table[node.op_type][_precision(node)] += 1
+            table[node.op_type][whole_precision(node)] += 1
     return {op: dict(sorted(counts.items())) for op, counts in sorted(table.items())}
-
-
-def _is_quantized(node: ir.Node) -> bool:
-    """Whether the result ends in integers, at once or after the clamp that a kernel takes in."""
-    users = [user for out in node.outputs for user in out.consumers()]
-    if len(users) == 1 and users[0].op_type in _CLAMPS and node.op_type not in _CLAMPS:
-        return _is_quantized(users[0])
-    return any(user.op_type == "QuantizeLinear" for user in users)
-
-
-def _precision(node: ir.Node) -> str:
-    fed = [value for value in node.inputs if value is not None and value.const_value is None]
-    makers = [value.producer() for value in fed]
-    restored = all(maker is not None and maker.op_type == "DequantizeLinear" for maker in makers)
-    if fed and restored and (node.op_type in _FLOAT_ENDS or _is_quantized(node)):
-        return "int8"
-    types = {value.dtype for value in (*fed, *node.outputs) if value is not None}
-    if ir.DataType.FLOAT16 in types:
-        return "float16"
-    if types & {ir.DataType.FLOAT, None}:
-        return "float32"
-    return next((str(t).lower() for t in types if t is not None), "float32")
 
 
 def integer_nodes(model: ir.Model) -> tuple[str, ...]:
@@ -48,5 +27,44 @@ def integer_nodes(model: ir.Model) -> tuple[str, ...]:
     return tuple(
         str(node.name)
         for node in model.graph
-        if node.op_type in _WEIGHTED and _precision(node) == "int8"
+        if node.op_type in WEIGHTED and whole_precision(node) == "int8"
     )
+
+
+def whole_precision(node: ir.Node) -> str:
+    """Return the type that a node computes in: ``int8``, ``float16``, ``float32``, ``int64`` ..."""
+    if _fused(node) or _taken_in(node):
+        return "int8"
+    fed = [value for value in node.inputs if value is not None and value.const_value is None]
+    types = {value.dtype for value in (*fed, *node.outputs) if value is not None}
+    if ir.DataType.FLOAT16 in types:
+        return "float16"
+    if types & {ir.DataType.FLOAT, None}:
+        return "float32"
+    return next((str(kind).lower() for kind in types if kind is not None), "float32")
+
+
+def _fused(node: ir.Node) -> bool:
+    """Whether the runtime runs an integer kernel: codes in, and codes out where it must."""
+    fed = [value for value in node.inputs if value is not None and value.const_value is None]
+    makers = [value.producer() for value in fed]
+    if not fed or any(m is None or m.op_type != "DequantizeLinear" for m in makers):
+        return False
+    if node.op_type in WEIGHTED - INTEGER_OUTPUT:
+        return True
+    return node.op_type in INTEGER_OUTPUT | CARRIERS and _ends_in_codes(node)
+
+
+def _taken_in(node: ir.Node) -> bool:
+    """Whether a clamp lies between an integer kernel and its codes, and so is part of it."""
+    source = node.inputs[0] if node.op_type in CLAMPS else None
+    maker = None if source is None else source.producer()
+    return maker is not None and _fused(maker) and _ends_in_codes(node)
+
+
+def _ends_in_codes(node: ir.Node) -> bool:
+    """Whether the result is quantized, at once or after the one clamp that a kernel takes in."""
+    users = [user for out in node.outputs for user in out.consumers()]
+    if len(users) == 1 and users[0].op_type in CLAMPS and node.op_type not in CLAMPS:
+        return _ends_in_codes(users[0])
+    return any(user.op_type == "QuantizeLinear" for user in users)

@@ -1,7 +1,10 @@
 """Every check that can fail, before anything expensive starts."""
 
 import importlib.util
+import math
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +16,13 @@ from edgepack.plan import Plan, plan
 from edgepack.spec import project as projects
 from edgepack.spec import recipe as recipes
 from edgepack.spec import target as targets
-from edgepack.spec.project import Project
+from edgepack.spec.project import ModelTable, Project
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
-EXAMPLE = TEMPLATES / "digits"
+EXAMPLE = Path(__file__).parents[1] / "templates" / "digits"
 """What ``edgepack build`` builds where there is nothing to build."""
+
+_LONGEST_NAME = 128
+"""Bytes; the target and the suffix of the report must fit a file name of 255 too."""
 
 _BUILD_MODULES = ("onnx", "onnx_ir", "onnxscript", "scipy")
 
@@ -32,34 +37,73 @@ def check(request: Request) -> Job:
     """
     project, folder, notes = _project(request)
     merged = _merge(request, project)
-    _check_model(merged, folder)
+    folders = {
+        name: folder if getattr(request, name) is None else Path()
+        for name in ("calib", "evaluation", "metric")
+    }
+    _check_model(merged, folder, project)
     plans = plans_for(request)
-    for item in plans:
-        if targets.shadows(item.target):
-            notes.append(f"targets/{item.target.name}.toml hides the built-in target of that name")
-    _check_data(merged, folder)
-    metric = None if merged.evaluation is None else _metric(merged, folder)
-    for device in merged.on:
-        devices.open_device(device)
-    name = merged.name or _name(merged, folder)
+    notes += _shadowing(plans)
+    _check_data(merged, folders)
+    _check_limits(merged)
+    metric = _metric(merged, folders["metric"])
+    _check_devices(merged, plans)
+    name = _checked_name(merged.name or _name(merged))
     paths = tuple(merged.out / f"{name}-{item.target.name}.edgepack" for item in plans)
     _check_outputs(paths, force=merged.force)
     _check_packages(merged)
-    model = None if project is None else project.model
+    model = ModelTable() if project is None else project.model
     return Job(
         request=merged,
         folder=folder,
-        weights=None if model is None or model.weights is None else folder / model.weights,
-        dynamic={}
-        if model is None
-        else {k: tuple(n or None for n in v) for k, v in model.dynamic.items()},
-        state={} if model is None else dict(model.state),
+        data_folders=folders,
+        weights=None if model.weights is None else folder / model.weights,
+        dynamic={k: tuple(n or None for n in v) for k, v in model.dynamic.items()},
+        state=dict(model.state),
         plans=plans,
         paths=paths,
         metric=metric,
         name=name,
         notes=tuple(notes),
     )
+
+
+def report_path(bundle: Path) -> Path:
+    """Return where the report of a bundle lies."""
+    return bundle.with_name(f"{bundle.stem}.report.json")
+
+
+def _shadowing(plans: tuple[Plan, ...]) -> list[str]:
+    return [
+        f"targets/{plan.target.name}.toml hides the built-in target of that name"
+        for plan in plans
+        if targets.shadows(plan.target)
+    ]
+
+
+def _checked_name(name: str) -> str:
+    """Refuse a name that would lead out of the folder for bundles, or hide them."""
+    plain = name.isprintable() and len(name.encode("utf-8", "ignore")) <= _LONGEST_NAME
+    if not name or name.startswith(".") or re.search(r"[/\\]", name) or not plain:
+        raise RequestError(
+            "E-USAGE", f"{name!r} is no name for a bundle", hint="--name my-model, no slashes"
+        )
+    return name
+
+
+def _check_devices(request: Request, plans: tuple[Plan, ...]) -> None:
+    """Open each device asked for; each must stand for at least one target."""
+    for name in request.on:
+        device = devices.open_device(name)
+        known = {plan.target.arch for plan in plans}
+        if device.arch not in known:
+            raise RequestError(
+                "E-DEVICE",
+                f"device {name!r} is {device.arch}, the targets are {', '.join(sorted(known))}",
+                hint="leave --on out, or add a target that it can run",
+            )
+    if request.replay is not None and len(plans) != 1:
+        raise RequestError("E-USAGE", "--replay takes one target", hint="build them one by one")
 
 
 def plans_for(request: Request) -> tuple[Plan, ...]:
@@ -118,8 +162,18 @@ def _plan(target: str, recipe: str) -> Plan:
     return plan(recipes.load(recipe), targets.load(target))
 
 
-def _check_model(request: Request, folder: Path) -> None:
+def _check_model(request: Request, folder: Path, project: Project | None) -> None:
     model = request.model or ""
+    if not model:
+        raise RequestError(
+            "E-CONFIG", "edgepack.toml names no model", hint='[model] source = "..."'
+        )
+    if model.endswith(".onnx") and project and (project.model.weights or project.model.dynamic):
+        raise RequestError(
+            "E-CONFIG",
+            "[model] weights and dynamic are for torch modules",
+            hint="an .onnx file has its own",
+        )
     if ":" in model and not model.endswith((".onnx", *PROGRAMS)):
         source = model.rpartition(":")[0]
         if source.endswith(".py"):
@@ -145,26 +199,39 @@ def _check_path(path: Path, what: str) -> None:
         raise RequestError("E-PATH", f"the {what} {str(path)!r} is not readable")
 
 
-def _check_data(request: Request, folder: Path) -> None:
-    for what, reference in (("calibration", request.calib), ("evaluation", request.evaluation)):
+def _check_data(request: Request, folders: Mapping[str, Path]) -> None:
+    for what in ("calib", "evaluation"):
+        reference = getattr(request, what)
         if not isinstance(reference, str) or ":" in reference:
             continue
-        if not (folder / reference).exists():
-            raise RequestError("E-PATH", f"no {what} data at {str(folder / reference)!r}")
+        path = folders[what] / reference
+        if not path.exists():
+            known = [item.name for item in path.parent.glob("*")] if path.parent.is_dir() else []
+            hint = nearest(path.name, known) if known else "check the path"
+            raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=hint)
     if request.require == "int8" and request.calib is None:
         raise DataError(
             "E-CAL-EMPTY", "int8 is required and there are no calibration data", hint="add --calib"
         )
 
 
-def _metric(request: Request, folder: Path) -> metrics.Metric:
+def _check_limits(request: Request) -> None:
+    for name in ("max_drop", "max_latency", "max_size"):
+        value = getattr(request, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            option = f"--{name.replace('_', '-')}"
+            raise RequestError("E-USAGE", f"{option} may not be {value}", hint="a finite number")
+
+
+def _metric(request: Request, folder: Path) -> metrics.Metric | None:
+    """Return the metric, checked even where there is nothing yet to score."""
+    if request.metric is None and request.evaluation is None:
+        return None
     return metrics.load(request.metric or "top1", folder)
 
 
-def _name(request: Request, folder: Path) -> str:
-    """Name the bundle after the model file, or after the folder of the project."""
-    if folder == EXAMPLE:
-        return EXAMPLE.name
+def _name(request: Request) -> str:
+    """Name the bundle after the model file: a folder's name would differ from place to place."""
     model = request.model or ""
     if model.endswith((".onnx", *PROGRAMS)):
         return Path(model).stem
@@ -173,16 +240,20 @@ def _name(request: Request, folder: Path) -> str:
 
 
 def _check_outputs(paths: tuple[Path, ...], *, force: bool) -> None:
-    for path in paths:
-        if path.is_dir():
-            raise RequestError("E-EXISTS", f"the output {str(path)!r} is a directory")
-        if path.exists() and not force:
+    for item in (item for path in paths for item in (path, report_path(path))):
+        if item.is_dir():
             raise RequestError(
-                "E-EXISTS", f"the output {str(path)!r} exists", hint="add --force to replace it"
+                "E-EXISTS", f"the output {str(item)!r} is a directory", hint="choose -o or --name"
             )
-        parent = next(item for item in path.absolute().parents if item.exists())
+        if item.exists() and not force:
+            raise RequestError(
+                "E-EXISTS", f"the output {str(item)!r} exists", hint="add --force to replace it"
+            )
+        parent = next(folder for folder in item.absolute().parents if folder.exists())
         if not parent.is_dir():
-            raise RequestError("E-PATH", f"{str(parent)!r} is a file, not a folder")
+            raise RequestError(
+                "E-PATH", f"{str(parent)!r} is a file, not a folder", hint="choose -o"
+            )
         if not os.access(parent, os.W_OK):
             raise MachineError("E-DISK", f"cannot write to {str(parent)!r}", hint="choose -o")
 

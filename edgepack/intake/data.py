@@ -41,11 +41,15 @@ def load(job: Job, signature: Signature) -> Data:
     seen: Inspection | None = None
     scored: Inspection | None = None
     if request.calib is not None:
-        calibration = open_dataset(request.calib, signature, labelled=False, folder=job.folder)
+        calibration = open_dataset(
+            request.calib, signature, labelled=False, folder=job.data_folders["calib"]
+        )
         seen = inspect(calibration, "calibration")
     if request.evaluation is not None:
         asks = job.metric is not None and job.metric.needs_labels
-        judge = open_dataset(request.evaluation, signature, labelled=asks, folder=job.folder)
+        judge = open_dataset(
+            request.evaluation, signature, labelled=asks, folder=job.data_folders["evaluation"]
+        )
         scored = inspect(judge, "evaluation")
     notes = [*(seen.notes if seen else ()), *(scored.notes if scored else ())]
     if seen and scored:
@@ -56,6 +60,10 @@ def load(job: Job, signature: Signature) -> Data:
         calibration, judge = parts.fit, parts.held
         notes.append("no evaluation data: judged by fidelity on calibration samples held out")
         notes += [parts.note] if parts.note else []
+    if judge is None:
+        notes.append("no data: fidelity is to the float model on made-up inputs, and shows little")
+    if job.metric is not None and request.evaluation is None:
+        notes.append("the metric is not used: there are no evaluation data")
     return Data(
         calibration,
         judge,

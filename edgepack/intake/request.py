@@ -1,10 +1,12 @@
 """The request as the user made it, and the job it becomes once all of it is checked."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from edgepack.base.errors import RequestError, nearest
 from edgepack.data.metrics import Metric
 from edgepack.plan import Plan
 
@@ -31,7 +33,7 @@ class Request:
         strict: Whether the interval must hold the limit too.
         prefer: The objective.
         require: Fail rather than ship float.
-        max_size: Bytes that a bundle may have.
+        max_size: Bytes that the model file may have.
         max_latency: Seconds that one inference may take on the device.
         on: Devices to measure on.
         shape: Input name -> shape, for models without example inputs.
@@ -60,6 +62,35 @@ class Request:
     force: bool = False
     replay: Path | None = None
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Request":
+        """Make a request from what a Python caller gave; strings may stand for lists and paths.
+
+        Raises:
+            RequestError: A name or a value is not valid.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in fields:
+            if name not in known:
+                hint = nearest(name, known)
+                raise RequestError("E-USAGE", f"build has no option {name!r}", hint=hint)
+        given = dict(fields)
+        for name in ("targets", "on"):
+            value = given.get(name)
+            given[name] = (value,) if isinstance(value, str) else tuple(value or ())
+        for name in ("out", "replay"):
+            if given.get(name) is not None:
+                given[name] = Path(given[name])
+        _check_choice("prefer", given.get("prefer"), ("speed", "size"))
+        _check_choice("require", given.get("require"), ("int8",))
+        return cls(**given)
+
+
+def _check_choice(option: str, value: object, known: tuple[str, ...]) -> None:
+    if value is not None and value not in known:
+        hint = " or ".join(known)
+        raise RequestError("E-USAGE", f"{option} may not be {value!r}", hint=hint)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -67,7 +98,8 @@ class Job:
 
     Attributes:
         request: As given, with what the project says filled in.
-        folder: What relative references are relative to.
+        folder: What the model's reference is relative to.
+        data_folders: The same for ``calib`` and ``evaluation``, which may come from elsewhere.
         weights: State dictionary for the module, if any.
         dynamic: Input -> names of its leading dimensions, None where static.
         state: Output -> input, carried from run to run.
@@ -80,6 +112,7 @@ class Job:
 
     request: Request
     folder: Path
+    data_folders: Mapping[str, Path]
     weights: Path | None
     dynamic: dict[str, tuple[str | None, ...]]
     state: dict[str, str]

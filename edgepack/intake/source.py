@@ -12,6 +12,7 @@ from edgepack.bundle.selfcontained import external
 from edgepack.data.made_up import made_up
 from edgepack.graph.census import signature
 from edgepack.graph.read import Read, quantized_nodes, read
+from edgepack.graph.shapes import fix_shapes
 from edgepack.graph.write import to_bytes
 from edgepack.intake.request import PROGRAMS, Job
 from edgepack.runtime.carry import run_sequence
@@ -57,6 +58,7 @@ def load(job: Job) -> Source:
 
 def _read(job: Job, path: Path) -> Source:
     found = read(path)
+    fix_shapes(found.model, job.request.shape)
     face = _interface(found.model, job)
     if found.opset < found.model.graph.opset_imports.get("", 0):
         _check_upgrade(path, found, face)

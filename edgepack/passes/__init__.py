@@ -1,7 +1,7 @@
 """Graph passes: each edits a private copy and explains every edit; ``apply`` does the rest."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
 import msgspec
@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
 
 from edgepack.calibration.statistics import Statistics
-from edgepack.graph.census import Census, census, signature
+from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
 from edgepack.graph.copying import private_copy
 from edgepack.spec.step import Skip, Step
@@ -25,7 +25,7 @@ class Edit:
     """One change, or one deliberate abstention, for people.
 
     Attributes:
-        where: A node or a tensor.
+        where: Name of a node or a tensor, or ``graph``.
         what: A sentence.
         left: Whether this says why a node was left in float.
     """
@@ -50,10 +50,12 @@ class Context:
     Attributes:
         target: The target it was fitted to.
         measure: Runs the calibration data through a model; None where there are none.
+        spared: Nodes, by name, that the accuracy gate leaves in float.
     """
 
     target: Target
     measure: Measure | None = None
+    spared: frozenset[str] = frozenset()
 
 
 class Pass(Protocol):
@@ -72,13 +74,11 @@ class Pass(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """What a pass did, measured by ``apply`` and not by the pass."""
+    """What a pass was given and what it did."""
 
     name: str
     parameters: Mapping[str, object]
     edits: tuple[Edit, ...]
-    before: Census
-    after: Census = field(repr=False)
 
 
 def apply(step: Step, name: str, model: ir.Model, ctx: Context) -> tuple[ir.Model, PassReport]:
@@ -97,7 +97,7 @@ def apply(step: Step, name: str, model: ir.Model, ctx: Context) -> tuple[ir.Mode
     _name_apart(draft)
     assert signature(draft) == signature(model), f"{name} changed the interface of the model"
     parameters = msgspec.to_builtins(step)
-    return draft, PassReport(name, parameters, edits, census(model), census(draft))
+    return draft, PassReport(name, parameters, edits)
 
 
 def _name_apart(model: ir.Model) -> None:

@@ -58,7 +58,7 @@ class Float16(Step, frozen=True):
             if not reason:
                 chosen.add(node)
             elif node.op_type not in _KEEP and _is_float(node.outputs[0]):
-                yield Edit(f"{node.name} ({node.op_type})", reason, left=True)
+                yield Edit(str(node.name), reason, left=True)
         _Converter(model.graph, chosen).convert()
         if chosen:
             yield Edit("graph", f"{len(chosen)} nodes compute in float16")

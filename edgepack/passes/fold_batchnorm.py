@@ -76,9 +76,9 @@ def _fold(graph: ir.Graph, host: ir.Node, norm: ir.Node) -> None:
 
 
 def _stored(array: Array, like: ir.Value | None) -> Array:
-    """Round to the type of ``like``; subnormal numbers, slow on some CPUs, become 0."""
-    kind = np.finfo(_constant(like).dtype)
-    return np.where(np.abs(array) < kind.tiny, 0, array).astype(kind.dtype)
+    """Round to the type of ``like``; what is subnormal in float32, slow on some CPUs, becomes 0."""
+    flushed = np.where(np.abs(array) < np.finfo(np.float32).tiny, 0, array)
+    return flushed.astype(_constant(like).dtype)
 
 
 def _float64(value: ir.Value | None) -> npt.NDArray[np.float64]:

@@ -46,11 +46,14 @@ class QuantizeStatic(Step, frozen=True):
         graph = model.graph
         assert ctx.target.int8 is not None, "fit() skips such targets"
         self._check(graph)
-        if ctx.measure is None:
-            yield Edit("graph", "no calibration data: nothing static is quantized", left=True)
-            return
         scheme = scheme_for(ctx.target.int8)
-        plan = place(graph, frozenset(self.exclude), absorb=not scheme.symmetric)
+        reasons = dict.fromkeys(ctx.spared, "spared by the accuracy gate")
+        reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
+        plan = place(graph, reasons, absorb=not scheme.symmetric)
+        if ctx.measure is None:
+            for node in plan.integer:
+                yield Edit(str(node.name), "there are no calibration data", left=True)
+            return
         roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
         seen = ctx.measure(model, roots)
         finder: Any = registry.find("calibration.ranges", self.ranges)()
@@ -59,7 +62,7 @@ class QuantizeStatic(Step, frozen=True):
             value: activation_scale(ranges[str(root.name)], scheme)
             for value, root in plan.scale_of.items()
         }
-        left = [(f"{node.name} ({node.op_type})", reason) for node, reason in plan.left.items()]
+        left = [(str(node.name), reason) for node, reason in plan.left.items()]
         for where, what in Writer(graph, scheme, plan, scales).write():
             yield Edit(where, what)
         for where, reason in left:

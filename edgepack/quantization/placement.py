@@ -5,34 +5,21 @@ around it is quantized the way its integer kernel wants, and each pair left over
 memory. Shared by the QDQ writer and, later, by quantization-aware training.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from edgepack.graph.constants import attribute, constant
-
-WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
-"""Multiply by a constant weight."""
-
-JOINS = frozenset({"Add", "Concat"})
-"""Integer kernels exist, but pay only where integers already arrive: a power spectrum's Add, or
-one that adds an attention mask of -10000, must stay in float."""
-
-POOLS = frozenset({"GlobalAveragePool", "AveragePool"})
-
-CARRIERS = frozenset(
-    {"MaxPool", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "DepthToSpace"}
+from edgepack.graph.kernels import (
+    CARRIERS,
+    CLAMPS,
+    FREE,
+    INTEGER_OUTPUT,
+    JOINS,
+    POOLS,
+    WEIGHTED,
 )
-"""Move or select values: their output keeps the input's scale and costs nothing."""
-
-CLAMPS = frozenset({"Relu", "Clip"})
-"""Absorbed by the range of the tensor they end in."""
-
-FREE = CARRIERS | {"Identity", "Shape", "Gather", "Constant", "Cast", "Slice", "Dropout"}
-"""Nodes whose precision nobody asks about."""
-
-INTEGER_OUTPUT = frozenset({"Conv"}) | JOINS | POOLS
-"""Their integer kernels exist only with a quantized output; Gemm and MatMul may end in float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +39,12 @@ class Placement:
     left: dict[ir.Node, str] = field(default_factory=dict)
 
 
-def place(graph: ir.Graph, exclude: frozenset[str], *, absorb: bool) -> Placement:
+def place(graph: ir.Graph, exclude: Mapping[str, str], *, absorb: bool) -> Placement:
     """Decide placement for ``graph``, whose nodes are in topological order.
 
     Args:
         graph: Float graph, batch norms folded.
-        exclude: Names of nodes to leave in float.
+        exclude: Nodes to leave in float, by name, and the reason.
         absorb: Whether a clamp vanishes into the range; false for symmetric activations, whose
             range cannot end at zero.
     """
@@ -74,10 +61,10 @@ def place(graph: ir.Graph, exclude: frozenset[str], *, absorb: bool) -> Placemen
     return plan
 
 
-def _choose(graph: ir.Graph, exclude: frozenset[str], plan: Placement) -> None:
+def _choose(graph: ir.Graph, exclude: Mapping[str, str], plan: Placement) -> None:
     """Sort nodes into integer and left; a join counts on what was chosen before it."""
     for node in graph:
-        reason = "excluded by the recipe" if node.name in exclude else _why_not(node, plan)
+        reason = exclude.get(str(node.name)) or _why_not(node, plan)
         if not reason:
             plan.integer[node] = None
         elif node.op_type not in FREE | CLAMPS:
@@ -92,6 +79,8 @@ def _why_not(node: ir.Node, plan: Placement) -> str:
         return _why_not_weighted(node)
     if not all(_arrives_as_integer(value, plan) for value in node.inputs):
         return "its inputs do not all arrive as integers"
+    if attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0):
+        return "the integer kernel counts padding in another way than the float one"
     return ""
 
 
@@ -159,6 +148,8 @@ def _quantize_around(node: ir.Node, plan: Placement, *, absorb: bool) -> None:
             plan.scale_of.setdefault(value, value)
     end = node.outputs[0]
     clamp = _only_clamp(end)
+    if clamp is not None and not _may_end_in(node, clamp, plan):
+        clamp = None
     final = clamp.outputs[0] if clamp is not None else end
     if node.op_type not in INTEGER_OUTPUT and not _feeds_integers(final, plan):
         return
@@ -167,9 +158,29 @@ def _quantize_around(node: ir.Node, plan: Placement, *, absorb: bool) -> None:
         plan.absorbed[end] = clamp
 
 
+def _may_end_in(node: ir.Node, clamp: ir.Node, plan: Placement) -> bool:
+    """Whether nobody needs the float result of a clamp after a node that may end in float."""
+    out = clamp.outputs[0]
+    if node.op_type in INTEGER_OUTPUT:
+        return True
+    return not out.is_graph_output() and all(
+        user in plan.integer or (user.op_type in CARRIERS and _only_integers_read(user, plan))
+        for user in out.consumers()
+    )
+
+
+def _only_integers_read(carrier: ir.Node, plan: Placement) -> bool:
+    out = carrier.outputs[0]
+    return not out.is_graph_output() and all(
+        user in plan.integer or (user.op_type in CARRIERS and _only_integers_read(user, plan))
+        for user in out.consumers()
+    )
+
+
 def _only_clamp(value: ir.Value) -> ir.Node | None:
     users = value.consumers()
-    if len(users) == 1 and not value.is_graph_output() and users[0].op_type in CLAMPS:
+    alone = len(users) == 1 and not value.is_graph_output()
+    if alone and users[0].op_type in CLAMPS and _same_graph(users[0], value):
         return users[0] if _holds_zero(users[0]) else None
     return None
 
@@ -189,7 +200,14 @@ def _feeds_integers(value: ir.Value, plan: Placement) -> bool:
         user in plan.integer
         or (user.op_type in CARRIERS and _feeds_integers(user.outputs[0], plan))
         for user in value.consumers()
+        if _same_graph(user, value)
     )
+
+
+def _same_graph(user: ir.Node, value: ir.Value) -> bool:
+    """Whether a reader is outside any If or Loop body: what is inside is not rewritten."""
+    maker = value.producer()
+    return maker is None or user.graph is maker.graph
 
 
 def _carry(node: ir.Node, plan: Placement) -> None:

@@ -90,6 +90,8 @@ def least_scales(
 ) -> npt.NDArray[np.float64]:
     """Return the smallest weight scales for which the int32 bias cannot overflow.
 
+    They hold for a bias that stays in float, too: the runtime's CPU provider rounds it itself.
+
     Source: onnxruntime#22020, #24815 (a small weight scale wrapped large biases around).
     """
     if bias is None:

@@ -7,13 +7,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.graph.constants import Array, add_constant, constant
-from edgepack.quantization.placement import (
-    INTEGER_OUTPUT,
-    WEIGHTED,
-    Placement,
-    is_depthwise,
-    output_axis,
-)
+from edgepack.graph.kernels import INTEGER_OUTPUT, WEIGHTED
+from edgepack.quantization.placement import Placement, is_depthwise, output_axis
 from edgepack.quantization.scales import ActivationScale, least_scales, quantize_weight
 from edgepack.quantization.scheme import Scheme
 
@@ -85,9 +80,10 @@ class Writer:
                 self._graph.outputs[index] = restored
 
     def _exists_as_codes(self, value: ir.Value) -> bool:
-        """Whether the fused kernel leaves no float result that anyone could read."""
+        """Whether no float result is left to read, or none that differs from the restored one."""
         maker = value.producer()
-        return maker is not None and maker in self._plan.integer and maker.op_type in INTEGER_OUTPUT
+        moved = self._plan.scale_of.get(value, value) is not value
+        return moved or (maker in self._plan.integer and maker.op_type in INTEGER_OUTPUT)
 
     def _reads_codes(self, user: ir.Node, value: ir.Value) -> bool:
         """Whether ``user`` gets the rounded tensor; float readers of a float result keep it."""
@@ -103,19 +99,18 @@ class Writer:
             return where, "computes on integers"
         weight, bias = constant(node.inputs[1]), _bias(node)
         assert weight is not None
-        whole = bias if self._scheme.integer_bias else None
         axis, depthwise = output_axis(node), is_depthwise(node)
         step = self._input_scale(node)
         packed = quantize_weight(
             weight.astype(np.float32),
             axis,
             self._scheme,
-            least_scales(whole, step, weight.shape[axis]),
+            least_scales(bias, step, weight.shape[axis]),
             depthwise=depthwise,
         )
         self._restore(node, 1, (packed.codes, packed.scale, packed.zero_point, axis))
-        if whole is not None:
-            codes, scale = quantize_bias(whole, packed.scale, step)
+        if bias is not None and self._scheme.integer_bias:
+            codes, scale = quantize_bias(bias, packed.scale, step)
             self._restore(node, 2, (codes, scale, np.zeros(scale.shape, np.int32), 0))
         law = " under the pair law" if self._scheme.pair_law and not depthwise else ""
         return where, f"{weight.size} weights to {packed.codes.dtype}{law}"

@@ -1,20 +1,20 @@
 """Put together what ships: golden samples, manifest, bundle, report."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 import numpy as np
 
+from edgepack.bench.comparison import Comparison
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import encode as encode_golden
 from edgepack.bundle.pack import pack
 from edgepack.gate.candidates import Rewritten
-from edgepack.gate.choose import Chosen
+from edgepack.gate.choose import Chosen, Clocked
 from edgepack.gate.execution import Observed
-from edgepack.gate.tolerance import tolerances
 from edgepack.graph.precision import precisions
-from edgepack.report.record import FORMAT, Report, Speed
+from edgepack.report.record import FORMAT, Report, Speed, Timed
 from edgepack.runtime import machine
 from edgepack.spec import manifest as spec
 
@@ -42,25 +42,41 @@ class Origin:
     notes: tuple[str, ...]
 
 
-def bundle(
-    origin: Origin, rewritten: Rewritten, chosen: Chosen, observed: Observed, golden: Golden
-) -> tuple[bytes, spec.Manifest]:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a bundle is made of.
+
+    Attributes:
+        origin: Where the artifact comes from.
+        rewritten: The candidates.
+        chosen: The one that ships.
+        observed: What ran on the target's kernels.
+        golden: The self-test.
+        tolerance: Of each of its outputs.
+    """
+
+    origin: Origin
+    rewritten: Rewritten
+    chosen: Chosen
+    observed: Observed
+    golden: Golden
+    tolerance: dict[str, float]
+
+
+def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
     """Return the bytes of the bundle and its manifest."""
-    manifest = _manifest(origin, rewritten, chosen, observed, golden)
-    members = {"model.onnx": chosen.candidate.data, "golden.npz": encode_golden(golden)}
-    data = pack(manifest, members)
-    return data, manifest
+    manifest = _manifest(parts)
+    model = parts.chosen.candidate.data
+    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden)}
+    return pack(manifest, members), manifest
 
 
-def _manifest(
-    origin: Origin, rewritten: Rewritten, chosen: Chosen, observed: Observed, golden: Golden
-) -> spec.Manifest:
-    target, candidate = rewritten.plan.target, chosen.candidate
-    signature = rewritten.signature
-    allowed = tolerances(candidate.model, golden.outputs, observed.spread)
+def _manifest(parts: Parts) -> spec.Manifest:
+    target, chosen = parts.rewritten.plan.target, parts.chosen
+    candidate, signature = chosen.candidate, parts.rewritten.signature
     return spec.Manifest(
         format="edgepack/1",
-        name=origin.name,
+        name=parts.origin.name,
         target=msgspec.to_builtins(target),
         runtime=msgspec.structs.replace(
             spec.runtime_of(target),
@@ -73,43 +89,34 @@ def _manifest(
         files={},
         accuracy=chosen.judged.accuracy,
         fidelity=chosen.judged.fidelity,
-        executed=observed.executed,
-        cost=observed.cost,
-        size=spec.Size(len(rewritten.float_.data), len(candidate.data)),
+        executed=parts.observed.executed,
+        cost=parts.observed.cost,
+        size=spec.Size(len(parts.rewritten.float_.data), len(candidate.data)),
         precision=spec.Precision(precisions(candidate.model), candidate.left),
-        lineage=_lineage(origin, rewritten, chosen),
-        golden=spec.Golden(golden.n, allowed),
+        lineage=_lineage(parts),
+        golden=spec.Golden(parts.golden.n, parts.tolerance),
     )
 
 
-def _lineage(origin: Origin, rewritten: Rewritten, chosen: Chosen) -> spec.Lineage:
+def _lineage(parts: Parts) -> spec.Lineage:
+    origin, chosen = parts.origin, parts.chosen
     names = (*_VERSIONS, "torch") if origin.exporter != "none" else _VERSIONS
     return spec.Lineage(
         model_sha256=origin.model_sha256,
         calibration_sha256=origin.calibration_sha256,
         evaluation_sha256=origin.evaluation_sha256,
-        recipe=rewritten.plan.recipe.name,
-        target_origin=rewritten.plan.target.origin,
+        recipe=parts.rewritten.plan.recipe.name,
+        target_origin=parts.rewritten.plan.target.origin,
         exporter=origin.exporter,
         steps=chosen.candidate.steps,
         versions={name: _version(name) for name in names},
-        notes=origin.notes,
+        notes=(*origin.notes, *chosen.refusals),
     )
 
 
-def report(digest: str, chosen: Chosen, observed: Observed, seconds: dict[str, float]) -> Report:
+def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str, float]) -> Report:
     """Return what goes beside the bundle with that digest."""
-    found = chosen.comparison
-    speed = None
-    if found is not None:
-        speed = Speed(
-            found.ratio,
-            found.interval,
-            found.verdict,
-            found.clock,
-            found.threads,
-            found.log_ratios,
-        )
+    chosen, observed = parts.chosen, parts.observed
     here = machine.here()
     facts = {
         "arch": here.arch,
@@ -120,17 +127,35 @@ def report(digest: str, chosen: Chosen, observed: Observed, seconds: dict[str, f
         "numpy": np.__version__,
     }
     return Report(
-        FORMAT,
-        digest,
-        chosen.candidate.name,
-        chosen.sentences,
-        speed,
-        observed.executed,
-        observed.cost,
-        observed.spread,
-        facts,
-        seconds,
+        format=FORMAT,
+        bundle_sha256=digest,
+        target=parts.rewritten.plan.target.name,
+        choice=chosen.candidate.name,
+        sentences=chosen.sentences,
+        timed={name: _timed(clocked) for name, clocked in chosen.clocked.items()},
+        barred=barred,
+        executed=observed.executed,
+        cost=observed.cost,
+        spread=observed.spread,
+        machine=facts,
+        seconds=seconds,
     )
+
+
+def _timed(clocked: Clocked) -> Timed:
+    found = clocked.comparison
+    return Timed(None if found is None else Speed(**asdict(found)), clocked.latency)
+
+
+def clocked_in(report: Report) -> dict[str, Clocked]:
+    """Return what a clock said in the build that made ``report``, by candidate."""
+    return {
+        name: Clocked(
+            None if timed.speed is None else Comparison(**msgspec.structs.asdict(timed.speed)),
+            timed.latency,
+        )
+        for name, timed in report.timed.items()
+    }
 
 
 def _version(name: str) -> str:

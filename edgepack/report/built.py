@@ -16,6 +16,7 @@ class Built:
         sha256: Of the bundle.
         bytes: Size of the bundle.
         manifest: What it says of itself.
+        speed: What is known of speed, a sentence.
         sentences: What was found and decided.
     """
 
@@ -24,4 +25,5 @@ class Built:
     sha256: str
     bytes: int
     manifest: Manifest
+    speed: str
     sentences: tuple[str, ...]

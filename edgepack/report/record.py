@@ -1,7 +1,7 @@
-"""``NAME-TARGET.report.json``: what a clock measured, and the decisions that it led to.
+"""``NAME-TARGET.report.json``: what a clock measured, and what ran where.
 
-None of it is in the bundle. ``--replay`` of a report takes its decisions and observations instead
-of measuring again, and gives the same bytes anywhere.
+None of what a clock measured is in the bundle. ``--replay`` of a report takes its measurements and
+observations instead of making them again, and gives the same bytes anywhere.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ FORMAT: Literal["edgepack-report/1"] = "edgepack-report/1"
 
 
 class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A comparison of the candidate with float on a device of the target."""
+    """A comparison of a candidate with float on a device of the target."""
 
     ratio: float
     interval: tuple[float, float]
@@ -26,15 +26,24 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log_ratios: tuple[float, ...]
 
 
+class Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a clock said of one candidate; see ``gate.choose.Clocked``."""
+
+    speed: Speed | None
+    latency: float | None
+
+
 class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The file beside a bundle.
 
     Attributes:
         format: Of this file.
         bundle_sha256: The bundle it belongs to.
+        target: Name of its target.
         choice: Name of the candidate that shipped.
         sentences: What was found and decided, in order.
-        speed: None where no device of the target was at hand.
+        timed: What a clock said, by candidate.
+        barred: Candidates refused for what they computed on the target, and why.
         executed: As in the manifest.
         cost: As in the manifest.
         spread: Largest difference per output between here and the target's CPUs.
@@ -44,9 +53,11 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     format: Literal["edgepack-report/1"]
     bundle_sha256: str
+    target: str
     choice: str
     sentences: tuple[str, ...]
-    speed: Speed | None
+    timed: dict[str, Timed]
+    barred: dict[str, str]
     executed: tuple[Execution, ...]
     cost: tuple[Cost, ...]
     spread: dict[str, float]
@@ -68,6 +79,7 @@ def load(path: Path) -> Report:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
+        reason = (error.strerror or "unreadable").lower()
+        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason}") from error
     except msgspec.DecodeError as error:
         raise RequestError("E-CONFIG", f"{str(path)!r} is not a report: {error}") from error

@@ -1,7 +1,7 @@
 """The records of a build as rows for a person."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ Row = tuple[str, ...]
 def build_rows(item: Built) -> Iterator[Row]:
     """Yield one row per fact of a bundle."""
     yield from manifest_rows(item.manifest)
-    yield "speed", speed(item.sentences)
+    yield "speed", item.speed
     yield "bundle", str(item.path)
     yield "sha256", item.sha256[:16]
 
@@ -91,12 +91,6 @@ def executed(manifest: Manifest) -> str:
             f"{item.device}: {item.golden} golden and {item.evaluated} evaluation samples{agreed}"
         )
     return "; ".join(parts)
-
-
-def speed(sentences: Sequence[str]) -> str:
-    """Return what was said of speed."""
-    found = [text for text in sentences if " of the time of " in text or text.startswith("speed")]
-    return found[-1] if found else "not asked"
 
 
 def shell(path: Path) -> str:

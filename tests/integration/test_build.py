@@ -1,12 +1,14 @@
 """Whole builds of a small model: what lands, what it says, and that it repeats to the byte."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import edgepack
-from edgepack.base.errors import DataError, GateError
+from edgepack.base.errors import DataError, GateError, ModelError, RequestError
 from edgepack.build import run
 from edgepack.bundle.open import open_bundle
 from edgepack.intake.request import Request
@@ -90,13 +92,14 @@ def test_without_calibration_float_ships_and_says_so(tmp_path: Path) -> None:
     (built,) = _build(write_stripes(tmp_path), "arm64", calib=None)
     assert "int8" not in built.manifest.precision.operators["Conv"]
     steps = {step.use: step for step in built.manifest.lineage.steps}
-    assert "no calibration data" in " ".join(built.manifest.precision.left_in_float.values())
+    assert built.manifest.precision.left_in_float["first"] == "there are no calibration data"
     assert steps["quantize_static"].edits == 0
 
 
 def test_without_evaluation_the_gate_is_fidelity_on_samples_held_out(tmp_path: Path) -> None:
     (built,) = _build(write_stripes(tmp_path), "arm64", evaluation=None)
-    assert built.manifest.accuracy is None
+    assert built.manifest.accuracy is not None
+    assert built.manifest.accuracy.metric == "agreement"
     assert 8 <= built.manifest.fidelity.n <= 16  # a fifth of 64, drawn
     assert built.manifest.fidelity.agreement == 1.0
 
@@ -125,3 +128,45 @@ def test_every_kind_of_target_builds(tmp_path: Path, target: str) -> None:
     assert "float16" in kinds if target == "cuda" else "int8" in kinds
     if target in {"cuda", "tensorrt"}:
         assert "not executed" in built.manifest.executed[0].device
+
+
+def test_a_replay_takes_what_the_clock_said_and_not_the_clock(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    (built,) = _build(folder, "x86_64")
+    report = json.loads(built.report.read_text())
+    verdict = {"slower": "not slower", "not slower": "slower", "inconclusive": "not slower"}
+    speed = report["timed"]["int8"]["speed"]
+    report["timed"]["int8"]["speed"]["verdict"] = verdict[speed["verdict"]]
+    turned = folder / "turned.json"
+    turned.write_text(json.dumps(report))
+    with pytest.raises(RequestError, match="belongs to bundle"):
+        _build(folder, "x86_64", replay=turned, out=folder / "again")
+    again = _build(folder, "x86_64", replay=built.report, out=folder / "again")
+    assert again[0].sha256 == built.sha256
+
+
+def test_a_report_is_not_replayed_for_another_target(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    (built,) = _build(folder, "web")
+    with pytest.raises(RequestError, match="a build for web"):
+        _build(folder, "cuda", replay=built.report)
+
+
+def test_a_model_newer_than_the_promised_runtime_is_refused(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    model.opset_import[0].version = 23
+    onnx.save(model, folder / "model.onnx")
+    with pytest.raises(ModelError, match="reads up to 21"):
+        _build(folder, "web")
+
+
+def test_infinite_outputs_are_compared_as_such(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    model.graph.node.append(onnx.helper.make_node("Log", ["d"], ["logs"], name="log"))
+    logs = onnx.helper.make_tensor_value_info("logs", onnx.TensorProto.FLOAT, ["batch", 8, 8, 8])
+    model.graph.output.append(logs)
+    onnx.save(model, folder / "model.onnx")
+    (built,) = _build(folder, "web", recipe="float32")
+    assert built.manifest.fidelity.sqnr_db is None

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -34,7 +36,7 @@ def test_all_looks_together_miss_the_truth_in_at_most_one_of_twenty() -> None:
     for draws in rng.normal(0.03, 0.02, (runs, comparison._LOOKS[-1])):
         looks = [comparison._judge(draws[:n].tolist(), "cpu", 1) for n in comparison._LOOKS]
         missed += any(not low <= np.exp(0.03) <= high for low, high in (x.interval for x in looks))
-    # three looks share 5 %; as they overlap less is used; 3.3 standard errors of 1500 runs are 1.9 %
+    # three looks share 5 % and overlap; 3.3 standard errors of 1500 runs are 1.9 %
     assert 0.02 < missed / runs < 0.05 + 0.019
 
 
@@ -55,11 +57,11 @@ def test_a_comparison_runs_both_and_says_what_it_measured() -> None:
             calls[name] += 1
             sum(range(2000))
 
-        def start() -> comparison.Opener:
+        def start() -> Callable[[], object]:
             opened[name] += 1
-            return run  # type: ignore[return-value]
+            return run
 
-        return start  # type: ignore[return-value]
+        return start
 
     found = comparison.compare(opener("a"), opener("b"), threads=1)
     assert opened["a"] == opened["b"] == len(found.log_ratios)

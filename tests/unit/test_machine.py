@@ -81,7 +81,7 @@ def test_a_machine_that_has_it_all_lacks_nothing() -> None:
     ("runtime", "words"),
     [
         (Runtime("1.20", 17, 8, "CPU", "x86_64", (), {}), "CPU of type 'x86_64'"),
-        (Runtime("1.20", 17, 8, "CPU", "aarch64", ("i8mm", "asimddp"), {}), "'asimddp', 'i8mm'"),
+        (Runtime("1.20", 17, 8, "CPU", "aarch64", ("i8mm", "asimddp"), {}), "'i8mm', 'asimddp'"),
         (Runtime("1.23", 17, 8, "CPU", "aarch64", (), {}), "onnxruntime 1.23, here is 1.22.0"),
         (Runtime("1.22.1", 17, 8, "CPU", "aarch64", (), {}), "onnxruntime 1.22.1"),
     ],

@@ -15,7 +15,10 @@ def bound(recipe_: Recipe, name: str = "x86_64") -> Plan:
 
 
 def test_steps_keep_their_order_and_get_their_parameters() -> None:
-    wanted = ({"use": "tidy"}, {"use": "quantize_static", "exclude": ["conv1"]})
+    wanted: tuple[dict[str, object], ...] = (
+        {"use": "tidy"},
+        {"use": "quantize_static", "exclude": ["conv1"]},
+    )
     found = bound(Recipe("own", graph=wanted))
     assert [each.use for each in found.graph] == ["tidy", "quantize_static"]
     assert found.graph[0].step == Tidy()

@@ -5,7 +5,7 @@ import onnx_ir as ir
 from edgepack.graph.copying import private_copy
 from edgepack.graph.read import parse
 from edgepack.graph.write import to_bytes
-from tests import graphs
+from tests import convolutions, zoo
 from tests.models import linear_proto
 
 SECRET = "/home/somebody/project/model.py"
@@ -13,7 +13,7 @@ SECRET = "/home/somebody/project/model.py"
 
 def marked() -> onnx.ModelProto:
     """Return a model with a path in every place where an exporter may put one."""
-    model = onnx.ModelProto.FromString(to_bytes(graphs.conditional()))
+    model: onnx.ModelProto = onnx.ModelProto.FromString(to_bytes(zoo.conditional()))
     todo = [model.graph]
     model.producer_name, model.producer_version, model.domain = SECRET, SECRET, SECRET
     model.doc_string = SECRET
@@ -45,7 +45,7 @@ def test_nothing_of_the_machine_that_made_a_model_is_written() -> None:
 
 
 def test_the_same_graph_gives_the_same_bytes_whatever_order_its_weights_came_in() -> None:
-    model = onnx.ModelProto.FromString(to_bytes(graphs.residual()))
+    model = onnx.ModelProto.FromString(to_bytes(convolutions.residual()))
     turned = onnx.ModelProto()
     turned.CopyFrom(model)
     del turned.graph.initializer[:]
@@ -54,7 +54,7 @@ def test_the_same_graph_gives_the_same_bytes_whatever_order_its_weights_came_in(
 
 
 def test_writing_what_was_read_back_gives_the_same_bytes() -> None:
-    data = to_bytes(graphs.conditional())
+    data = to_bytes(zoo.conditional())
     assert to_bytes(parse(data, "again").model) == data
 
 
@@ -66,7 +66,7 @@ def test_the_ir_version_is_lowered_and_never_raised() -> None:
 
 
 def test_shapes_of_inner_tensors_are_dropped_and_the_interface_keeps_its_own() -> None:
-    graph = onnx.ModelProto.FromString(to_bytes(graphs.conv_end())).graph
+    graph = onnx.ModelProto.FromString(to_bytes(convolutions.conv_end())).graph
     assert not graph.value_info
     assert [dim.dim_value for dim in graph.output[0].type.tensor_type.shape.dim[1:]] == [5, 10, 10]
 
