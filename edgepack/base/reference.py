@@ -4,6 +4,7 @@ Models, data, losses and metrics are named this way. The user's code runs inside
 wherever edgepack calls it: its folder can be imported from, and what it raises is named.
 """
 
+import contextlib
 import hashlib
 import importlib
 import sys
@@ -18,9 +19,10 @@ from edgepack.base.errors import EdgepackError, RequestError, nearest
 class UserCode:
     """A context in which code of the user runs.
 
-    Inside, the folder of the code comes first on ``sys.path``; on leaving, ``sys.path`` is as it
-    was. Any exception becomes an ``EdgepackError`` that names its type, text and line; the
-    original is its ``__cause__``.
+    Inside, the folder of the code comes first on ``sys.path``, and what the code prints goes to
+    stderr, for stdout is for results; on leaving, both are as they were. Any exception but an
+    interrupt becomes an ``EdgepackError`` that names its type, text and line; the original is its
+    ``__cause__``.
     """
 
     def __init__(
@@ -37,10 +39,13 @@ class UserCode:
         self._blame = blame
         self._home = home(ref, folder)
         self._path: list[str] = []
+        self._printing = contextlib.redirect_stdout(sys.stderr)
 
     def __enter__(self) -> Self:
         self._path = list(sys.path)
         sys.path.insert(0, str(self._home))
+        self._printing = contextlib.redirect_stdout(sys.stderr)
+        self._printing.__enter__()
         return self
 
     def __exit__(
@@ -49,16 +54,18 @@ class UserCode:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._printing.__exit__(kind, error, trace)
         sys.path[:] = self._path
-        if isinstance(error, EdgepackError | MemoryError):
+        if error is None or isinstance(error, EdgepackError | KeyboardInterrupt | GeneratorExit):
             return
-        if isinstance(error, Exception | SystemExit):
-            text = f": {error}" if str(error) else ""
-            raise self._blame(
-                "E-SOURCE",
-                f"{self._ref!r} raised {type(error).__name__}{text} ({self._line(error)})",
-                hint="--debug shows the traceback",
-            ) from error
+        # traceback's text, not str(): an exception of the user's may fail to say what it is.
+        text = str(traceback.TracebackException(type(error), error, None, compact=True))
+        said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+        raise self._blame(
+            "E-SOURCE",
+            f"{self._ref!r} raised {said} ({self._line(error)})",
+            hint="--debug shows the traceback",
+        ) from error
 
     def _line(self, error: BaseException) -> str:
         """Say where it happened: the innermost line of the user's own folder."""
@@ -109,9 +116,10 @@ def load_object(ref: str, folder: Path = Path()) -> object:
 def _file(ref: str, path: Path, folder: Path) -> ModuleType:
     try:
         source = path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise RequestError(
-            "E-PATH", f"cannot read {str(path)!r}: {error.strerror}", hint="check the path"
+            "E-PATH", f"cannot read {str(path)!r}: {reason}", hint="check the path"
         ) from error
     full = path.resolve()
     name = "_edgepack_" + hashlib.sha256(str(full).encode() + b"\0" + source).hexdigest()[:16]

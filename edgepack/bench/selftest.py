@@ -1,6 +1,7 @@
 """The golden self-test of a bundle, on this machine or on another device."""
 
 from edgepack import devices
+from edgepack.base.errors import MachineError
 from edgepack.bundle.golden import SelfTest, judge
 from edgepack.bundle.open import Bundle
 from edgepack.runtime.model import load
@@ -21,9 +22,21 @@ def selftest(bundle: Bundle, device: str) -> SelfTest:
         return load(bundle.path).selftest()
     manifest = bundle.manifest
     alone = Signature(manifest.inputs, manifest.outputs)
-    runs = devices.open_device(device).run(
-        bundle.model, alone, [[sample] for sample in bundle.golden.samples]
-    )
+    opened = devices.open_device(device)
+    if reason := devices.lacks(opened, manifest.runtime):
+        raise MachineError(
+            "E-MACHINE",
+            f"{device} cannot stand for {manifest.target['name']!r}: {reason}",
+            hint=_devices_for(bundle),
+        )
+    runs = opened.run(bundle.model, alone, [[sample] for sample in bundle.golden.samples])
     result = judge(bundle.golden, manifest.golden.tolerance, [run[0] for run in runs])
     result.require(f"on {device}")
     return result
+
+
+def _devices_for(bundle: Bundle) -> str:
+    cpus = bundle.manifest.target.get("emulate")
+    if isinstance(cpus, list | tuple) and cpus:
+        return f"--on qemu:{cpus[0]}"
+    return "verify it on a device of its target"

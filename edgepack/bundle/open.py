@@ -66,8 +66,7 @@ def parse(data: bytes, path: Path) -> Bundle:
         SafetyError: It is damaged, hostile, or of a format this version does not read.
     """
     where = repr(str(path))
-    if not data.startswith(b"PK"):
-        raise SafetyError("E-BUNDLE", f"{where} is not a bundle: it is no zip file")
+    _demand_zip(data[:2], where)
     entries = archive.index(data, rules.MEMBERS, where)
     _demand(rules.bad_names(tuple(entry.name for entry in entries)), where)
     sizes = {entry.name: entry.size for entry in entries}
@@ -100,9 +99,17 @@ def _read(path: Path) -> bytes:
         if state.st_size > rules.TOTAL:
             raise SafetyError("E-CAP", f"{str(path)!r} has {state.st_size} bytes, too many")
         with os.fdopen(handle, "rb", closefd=False) as file:
+            _demand_zip(file.peek(2)[:2], repr(str(path)))  # before gigabytes are read
             return file.read(state.st_size)
     finally:
         os.close(handle)
+
+
+def _demand_zip(head: bytes, where: str) -> None:
+    if head != b"PK":
+        raise SafetyError(
+            "E-BUNDLE", f"{where} is not a bundle: it is no zip file", hint="name a bundle"
+        )
 
 
 def _manifest(raw: bytes, where: str) -> Manifest:

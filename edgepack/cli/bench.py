@@ -31,8 +31,8 @@ def bench(
     from edgepack.base.files import write_whole
     from edgepack.bench.single import measure
 
-    if out is not None and out.is_dir():
-        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
+    if out is not None:
+        _check(out)
     results = [measure(path, threads=threads, runs=runs, warmup=warmup) for path in models]
     if out is not None:
         write_whole(out, msgspec.json.encode({"format": "edgepack-bench/1", "results": results}))
@@ -50,3 +50,15 @@ def bench(
         for clock, values in result.percentiles.items()
     ]
     terminal.table("", ("model", "threads", "clock", "p50", "p90", "p99"), rows)
+
+
+def _check(out: Path) -> None:
+    try:
+        folder = out.is_dir()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(
+            "E-PATH", f"cannot write {str(out)!r}: {reason}", hint="choose another -o"
+        ) from error
+    if folder:
+        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")

@@ -17,22 +17,39 @@ def build(
     target: Annotated[
         list[str] | None, typer.Option("--target", "-t", help="A target; repeat for several.")
     ] = None,
-    recipe: Annotated[str | None, typer.Option(help="A recipe, or a file.")] = None,
-    calib: Annotated[str | None, typer.Option(help="Calibration data.")] = None,
-    evaluation: Annotated[str | None, typer.Option("--eval", help="Evaluation data.")] = None,
-    metric: Annotated[str | None, typer.Option(help="A metric, or file.py:name.")] = None,
-    max_drop: Annotated[float | None, typer.Option(min=0, help="Loss allowed.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="A built-in recipe, or a file: edgepack recipes.")
+    ] = None,
+    calib: Annotated[
+        str | None, typer.Option(help="data.npz, a folder of .npz or .npy, file.py:name.")
+    ] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", help="The same, with labels if there are any.")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="top1 top5 f1 auc eer mse mae cosine agreement, file.py:name."),
+    ] = None,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, help="Loss allowed, in the metric's unit.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="The interval must hold too.")] = False,
-    prefer: Annotated[str | None, typer.Option(help="speed or size.")] = None,
+    prefer: Annotated[str | None, typer.Option(help="speed, size: what int8 is for.")] = None,
     require: Annotated[str | None, typer.Option(help="int8: fail rather than ship float.")] = None,
     max_size: Annotated[str | None, typer.Option(help="Of the model file, such as 5MB.")] = None,
     max_latency: Annotated[float | None, typer.Option(min=0, help="Milliseconds, p90.")] = None,
-    on: Annotated[list[str] | None, typer.Option(help="A device to measure on.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(help="x=1x3x224x224")] = None,
+    on: Annotated[
+        list[str] | None, typer.Option(help="A device to run on besides: local, qemu:CPU.")
+    ] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="An input's shape: x=1x3x224x224.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for bundles.")] = Path("dist"),
     name: Annotated[str | None, typer.Option(help="First part of the file name.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing bundles.")] = False,
-    replay: Annotated[Path | None, typer.Option(help="A report to take decisions from.")] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="NAME-TARGET.report.json whose measurements are taken.")
+    ] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -81,9 +98,7 @@ def build(
     elif built:
         for item in built:
             terminal.table("", ("", item.path.name), text.build_rows(item))
-        terminal.say(
-            f"next: edgepack verify {text.shell(built[0].path)}{text.device_hint(built[0])}"
-        )
+        terminal.say(f"next: {text.next_command(built[0])}")
     return code
 
 

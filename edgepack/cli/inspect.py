@@ -31,7 +31,7 @@ def inspect(
         terminal.show_json(manifest.schema())
     elif model is None:
         raise RequestError("E-USAGE", "nothing to inspect", hint="edgepack inspect BUNDLE|MODEL")
-    elif model.suffix == ".onnx":
+    elif model.suffix.lower() == ".onnx":
         _onnx(model, json=json)
     else:
         _bundle(model, json=json)

@@ -1,8 +1,13 @@
 """What commands print through: results on stdout, everything else on stderr."""
 
+import contextlib
+import errno
+import io
+import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import msgspec
 import typer
@@ -18,49 +23,113 @@ _WIDTH = 100
 """Columns where there is no terminal to ask."""
 
 
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
+_CONTROL = re.compile(r"[\x7f-\x9f]")
+"""The control characters that JSON does not escape."""
+
+
 def complain(code: str, message: str, hint: str = "") -> None:
     """Print an error and its hint on stderr, a line each."""
-    print(f"error[{code}]: {' '.join(message.split())}", file=sys.stderr)
+    _tell(f"error[{code}]: {' '.join(message.split())}")
     if hint:
-        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)
+        _tell(f"hint: {' '.join(hint.split())}")
 
 
 def progress(sentence: str) -> None:
     """Print a sentence of progress on stderr."""
-    print(f"  {sentence}", file=sys.stderr, flush=True)
+    _tell(f"  {sentence}")
 
 
 def silence(_: str) -> None:
     """Print nothing."""
 
 
+def _tell(line: str) -> None:
+    """Print a line on stderr; where that is closed or full there is nobody left to tell."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError):
+            print(_plain(line), file=sys.stderr, flush=True)
+
+
+def _plain(text: str) -> str:
+    """Escape what would steer the terminal: names and paths come from models and from files."""
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def _escape(found: re.Match[str]) -> str:
+    """Write a character as JSON does; DEL too, which it would leave as it is."""
+    return "\\u007f" if found[0] == "\x7f" else json.dumps(found[0])[1:-1]
+
+
+def _stdout() -> TextIO:
+    """Return stdout, made to escape what its encoding lacks.
+
+    Raises:
+        OSError: It is closed.
+    """
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "stdout is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
+
+
 def show_json(data: object) -> None:
-    """Print one JSON object on stdout."""
-    text = msgspec.json.format(msgspec.json.encode(data), indent=1)
-    sys.stdout.write(text.decode() + "\n")
+    """Print one JSON object on stdout.
 
-
-def console() -> "Console":
-    """Return a rich console on stdout; no colour when piped or with NO_COLOR."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else _WIDTH
-    return Console(width=width, highlight=False, emoji=False, markup=False, soft_wrap=False)
+    Raises:
+        OSError: It cannot be written.
+    """
+    out = _stdout()
+    text = msgspec.json.format(msgspec.json.encode(data), indent=1).decode()
+    utf8 = (out.encoding or "").lower().replace("-", "") == "utf8"
+    escaped = _CONTROL if utf8 else _BEYOND_ASCII
+    print(escaped.sub(_escape, text), file=out, flush=True)
 
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on stdout."""
+    """Print a table on stdout.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     from rich import box
     from rich.table import Table
 
     view = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for column in head:
-        view.add_column(column, overflow="fold")
+        view.add_column(_plain(column), overflow="fold")
     for row in rows:
-        view.add_row(*row)
-    console().print(view)
+        view.add_row(*map(_plain, row))
+    out = _stdout()
+    screen = _console(out)
+    with screen.capture() as drawn:  # rich itself would end the process where nobody reads on
+        screen.print(view)
+    print(drawn.get(), file=out, end="", flush=True)
 
 
 def say(text: str = "") -> None:
-    """Print a line of result on stdout."""
-    console().print(text, soft_wrap=True)
+    """Print a line of result on stdout.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    print(_plain(text), file=_stdout(), flush=True)
+
+
+def _console(out: TextIO) -> "Console":
+    """Return a rich console; no colour when piped, whatever FORCE_COLOR says, or with NO_COLOR."""
+    from rich.console import Console
+
+    tty = out.isatty()
+    return Console(
+        file=out,
+        width=None if tty else _WIDTH,
+        force_terminal=None if tty else False,
+        highlight=False,
+        emoji=False,
+        markup=False,
+    )

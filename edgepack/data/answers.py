@@ -179,12 +179,18 @@ def hits(outputs: Outputs, labels: Labels, best: int) -> Reals:
     A tie counts against the label only where an earlier class has the same score, as in argmax.
 
     Raises:
-        DataError: A label is no class of the output.
+        DataError: A label is no class of the output, or one-hot.
         RequestError: There are no more classes than ``best``.
     """
     found = np.empty(len(outputs))
     for index, (answer, label) in enumerate(zip(answers(outputs), labels, strict=True)):
         rows, classes = matched(answer, label, index)
+        if rows.shape[1] == 1 and answer.shape[-1] == label.size > 1:
+            raise DataError(
+                "E-DATA-LABELS",
+                f"the label of sample {index} is an array {list(label.shape)}, not a class",
+                hint="give class numbers; of one-hot labels, labels.argmax(-1)",
+            )
         if rows.shape[1] <= best:
             raise RequestError(
                 "E-METRIC",

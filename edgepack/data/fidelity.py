@@ -11,6 +11,9 @@ from edgepack.data.answers import Outputs, Reals, decided, similarity
 
 Output = Mapping[str, npt.NDArray[Any]]
 
+_STILL = 1e-9
+"""Of the power: below it an output does not vary, and what it is must be kept, not how it moves."""
+
 
 def fidelity(
     float_outputs: Outputs, shipped_outputs: Outputs
@@ -84,3 +87,41 @@ def _vectors(expected: Output, shipped: Output) -> tuple[Reals, Reals]:
 
 def _is_real(array: npt.NDArray[Any]) -> bool:
     return "float" in array.dtype.name
+
+
+def noise_by_output(float_outputs: Outputs, shipped_outputs: Outputs) -> dict[str, float]:
+    """Return, for each real output, how far what varies in it stands above the noise, in dB.
+
+    Laid end to end, the output of largest range would hide a small one that is destroyed; and an
+    output that barely moves around a large mean would pass as a constant. So each output counts
+    for itself, and its signal is the deviation from its mean over the runs.
+
+    Args:
+        float_outputs: Reported outputs of each run of the float model.
+        shipped_outputs: The same for the shipped model.
+
+    Returns:
+        Output -> dB; infinite where both are exactly equal.
+    """
+    names = [name for name, array in float_outputs[0].items() if _is_real(array)]
+    return {
+        name: _above_noise(
+            [{name: output[name]} for output in float_outputs],
+            [{name: output[name]} for output in shipped_outputs],
+        )
+        for name in names
+    }
+
+
+def _above_noise(float_outputs: Outputs, shipped_outputs: Outputs) -> float:
+    pairs = [_vectors(a, b) for a, b in zip(float_outputs, shipped_outputs, strict=True)]
+    noise = sum(float((x - y) @ (x - y)) for x, y in pairs)
+    power = sum(float(x @ x) for x, _ in pairs)
+    if noise == 0:
+        return math.inf
+    signal = power
+    if len({x.size for x, _ in pairs}) == 1 and len(pairs) > 1:
+        mean = np.mean([x for x, _ in pairs], axis=0)
+        varying = power - len(pairs) * float(mean @ mean)
+        signal = varying if varying > _STILL * power else power
+    return 10 * math.log10(max(signal, float(np.finfo(np.float64).tiny)) / noise)

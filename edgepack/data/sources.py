@@ -161,13 +161,20 @@ def find_source(ref: object, inputs: tuple[str, ...], folder: Path, *, sequences
 
 def _named(ref: str, inputs: tuple[str, ...], folder: Path, *, sequences: bool) -> Source:
     path = folder / ref
-    if path.is_dir():
-        return Folder(_files(path), inputs)
-    if path.is_file() and path.suffix in {".npz", ".npy"}:
-        return Stack(lambda: members(path), inputs, sequences, repr(str(path)))
-    if ":" in ref and not path.exists():
+    try:
+        if path.is_dir():
+            return Folder(_files(path), inputs)
+        if path.is_file() and path.suffix in {".npz", ".npy"}:
+            return Stack(lambda: members(path), inputs, sequences, repr(str(path)))
+        exists = path.exists()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(
+            "E-PATH", f"cannot read {ref!r}: {reason}", hint="look at the path and its permissions"
+        ) from error
+    if ":" in ref and not exists:
         return Code(load_object(ref, folder), ref, folder)
-    what = "is no data file" if path.exists() else "does not exist"
+    what = "is no data file" if exists else "does not exist"
     raise RequestError(
         "E-PATH", f"{ref!r} {what}", hint="give data.npz, a folder of .npz or .npy, or file.py:name"
     )

@@ -4,7 +4,7 @@ A device is named as users type it: the file, then what the file needs to know a
 (``local``, ``qemu:cortex-a53``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.base import registry
+from edgepack.spec.manifest import Runtime
 from edgepack.spec.signature import Sample, Signature
+from edgepack.spec.target import lacking
 
 Outputs: TypeAlias = Mapping[str, npt.NDArray[np.generic]]
 """What one run gives: every output of the model, in its order."""
@@ -43,6 +45,11 @@ class Device(Protocol):
     @property
     def arch(self) -> str:
         """CPU architecture, by the name that targets use."""
+        ...
+
+    @property
+    def features(self) -> Collection[str]:
+        """CPU features, as /proc/cpuinfo spells them."""
         ...
 
     @property
@@ -86,6 +93,21 @@ class Counting(Device, Protocol):
         The answer depends on nothing that a clock measured, so it is the same on every machine.
         """
         ...
+
+
+def lacks(device: Device, runtime: Runtime) -> str:
+    """Say why ``device`` does not stand for what ``runtime`` describes, or nothing.
+
+    An emulated CPU runs any model; that it runs one built for another CPU shows nothing.
+    """
+    if device.arch != runtime.arch:
+        return f"it is {device.arch}, the target is {runtime.arch}"
+    absent = lacking(runtime.cpu_features, device.features)
+    if absent:
+        return f"it lacks the CPU feature {', '.join(absent)}"
+    if runtime.provider != "CPUExecutionProvider":
+        return f"it has no {runtime.provider}"
+    return ""
 
 
 def open_device(name: str) -> Device:

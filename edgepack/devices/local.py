@@ -21,6 +21,7 @@ class Local:
             raise RequestError("E-DEVICE", f"no device named 'local:{detail}'", hint="type 'local'")
         self.runtime = version("onnxruntime")
         self.arch = machine.arch()
+        self.features = machine.features() or frozenset[str]()
 
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]

@@ -35,6 +35,7 @@ class Qemu:
         name: Such as ``qemu:cortex-a53``.
         runtime: Version of the aarch64 ONNX Runtime.
         arch: ``aarch64``.
+        features: Of the emulated CPU.
     """
 
     arch = "aarch64"
@@ -45,6 +46,7 @@ class Qemu:
         self._sysroot = self._parts.sysroot(cpu)
         self.name = f"qemu:{cpu}"
         self.runtime = self._parts.runtime
+        self.features = frozenset(self._cpu.features.split())
 
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]

@@ -1,11 +1,12 @@
 """The accuracy gate: the user's metric, or fidelity to float where there are no labels."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgepack.data import metrics
-from edgepack.data.fidelity import fidelity
+from edgepack.data.fidelity import fidelity, noise_by_output
 from edgepack.data.metrics import Metric
 from edgepack.data.paired import needed_samples, paired_drop
 from edgepack.gate.evaluate import Scored
@@ -18,7 +19,7 @@ MAX_DISAGREEMENT = 0.05
 """Decisions that may differ from the float model's, where nothing else was asked for."""
 
 LEAST_SQNR_DB = 20.0
-"""Noise at a tenth of the signal's amplitude, where outputs are no class scores."""
+"""Noise at a tenth of the amplitude of what varies, for each output that no metric looks at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +62,35 @@ def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
     near = Fidelity(agreement, cosine, sqnr, len(shipped.outputs), limit.where)
     if (name := not_a_number(shipped)) and not not_a_number(float_):
         return Judged(None, near, passed=False, sentence=f"output {name!r} is not a number")
+    noise = noise_by_output(float_.outputs, shipped.outputs)
     if limit.metric is not None:
         allowed = MAX_DROP if limit.max_drop is None else limit.max_drop
-        return _by_metric(float_, shipped, (limit.metric, allowed, limit.strict), near)
+        judged = _by_metric(float_, shipped, (limit.metric, allowed, limit.strict), near)
+        scored = next(iter(float_.outputs[0]))
+        return _with_others(judged, {k: db for k, db in noise.items() if k != scored})
     if agreement is not None:
         allowed = MAX_DISAGREEMENT if limit.max_drop is None else limit.max_drop
         same = metrics.load("agreement")
         return _by_metric(float_, shipped, (same, allowed, limit.strict), near)
-    passed = sqnr is None or sqnr >= LEAST_SQNR_DB
-    level = "no noise" if sqnr is None else f"{sqnr:.1f} dB"
-    sentence = f"{level} against float on {near.n} samples, least {LEAST_SQNR_DB:g} dB"
+    if not noise:
+        return Judged(None, near, passed=sqnr is None, sentence="outputs are no real numbers")
+    worst = min(noise, key=lambda name: noise[name])
+    passed = noise[worst] >= LEAST_SQNR_DB
+    told = "no noise" if noise[worst] == math.inf else f"{noise[worst]:.1f} dB"
+    sentence = f"{told} in output {worst!r} on {near.n} runs, least {LEAST_SQNR_DB:g} dB"
     return Judged(None, near, passed, sentence)
+
+
+def _with_others(judged: Judged, noise: dict[str, float]) -> Judged:
+    """Hold the outputs that the metric does not look at to the float model's."""
+    bad = {name: db for name, db in noise.items() if db < LEAST_SQNR_DB}
+    if not bad:
+        return judged
+    name = min(bad, key=lambda each: bad[each])
+    found = f"output {name!r}, which the metric does not see, stands {bad[name]:.1f} dB above noise"
+    return replace(
+        judged, passed=False, sentence=f"{judged.sentence}; {found}, least {LEAST_SQNR_DB:g} dB"
+    )
 
 
 def _by_metric(
@@ -99,7 +118,15 @@ def _by_metric(
     if not shown and drop.drop <= allowed:
         needed = needed_samples(drop, allowed)
         sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
+    if metric.name == "top1" and drop.float_ <= _chance(float_):
+        sentence += "; the float model does no better than chance: are labels and inputs right?"
     return Judged(accuracy, near, shown if strict else drop.drop <= allowed, sentence)
+
+
+def _chance(scored: Scored) -> float:
+    """Return the accuracy of guessing among the classes of the first output."""
+    first = next(iter(scored.outputs[0].values()))
+    return 1 / max(first.shape[-1] if first.ndim else 1, 1)
 
 
 def not_a_number(scored: Scored) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.base import units
-from edgepack.base.errors import GateError, MachineError
+from edgepack.base.errors import GateError
 from edgepack.bench.comparison import Comparison
 from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
@@ -25,6 +25,9 @@ from edgepack.spec.step import Skip
 from edgepack.spec.target import Target
 
 Items = Dataset | Sequence[Item]
+
+_SMALLER = 0.97
+"""Share of the float bytes above which a file is not worth calling smaller."""
 
 _FEWEST_GROUPS = 6
 """Groups of evaluation data from which a third can be spared to select on."""
@@ -232,8 +235,12 @@ class Chooser:
             size = units.size(len(candidate.data))
             self._refuse(candidate, f"{size} exceeds {units.size(most)}")
             return None
+        if candidate.lossy and (what := self._gains_nothing(candidate)):
+            self._say(what)
         if candidate.lossy:
             self._compare_modes(candidate, scored, items)
+        elif why := self._why_float():
+            self._say(f"float32 ships: {why}")
         clocked, about = self._clock(candidate, items)
         self._found.clocked[candidate.name] = clocked
         if not self._passes(candidate, clocked):
@@ -249,6 +256,29 @@ class Chooser:
             about,
             tuple(found.sentences),
         )
+
+    def _gains_nothing(self, candidate: Candidate) -> str:
+        """Say that a candidate is neither smaller nor can be shown to be faster, or nothing."""
+        share = len(candidate.data) / len(self._rewritten.float_.data)
+        if share <= _SMALLER or self._terms.require_int8:
+            return ""
+        if self._terms.objective == "speed" and not speed.not_a_device(self._runtime):
+            return ""
+        return (
+            f"{candidate.name} has {units.percent(share, 0)} of the bytes of float32 and no device "
+            "is here to time it: --recipe float32 may serve as well"
+        )
+
+    def _why_float(self) -> str:
+        """Say why nothing but float ships although the recipe asked for more, or nothing."""
+        asked = [bound for bound in self._rewritten.plan.graph if bound.use.startswith("quantize")]
+        if not asked:
+            return ""
+        if self._found.refusals:
+            return self._found.refusals[-1]
+        skipped = [bound.step.reason for bound in asked if isinstance(bound.step, Skip)]
+        left = list(self._rewritten.float_.left.values())
+        return next(iter([*skipped, *left]), "no node of it can be quantized")
 
     def _passes(self, candidate: Candidate, clocked: Clocked) -> bool:
         """Judge what a clock said, now or in the build that is replayed."""
@@ -279,15 +309,9 @@ class Chooser:
             about = "" if known.comparison is None else _verdict(candidate, known.comparison)
             return known, about or "replayed: no clock was asked"
         reason = speed.not_a_device(self._runtime)
-        if terms.max_latency is not None and reason:
-            raise MachineError(
-                "E-DEVICE",
-                f"--max-latency needs a device of {target.name}: {reason}",
-                hint="build on such a machine, or leave the limit out",
-            )
         comparison, about = None, "not asked: size comes first"
         if not candidate.lossy:
-            about = "float32 is what int8 is compared with"
+            about = "float32 ships"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: this machine is no {target.name}: {reason}"
             self._say(f"speed {about}")
@@ -296,7 +320,7 @@ class Chooser:
             about = _verdict(candidate, comparison)
             self._say(about)
         latency = None
-        if terms.max_latency is not None:
+        if terms.max_latency is not None:  # that this machine is a device was checked before
             latency = speed.latency(candidate.data, self._sample(items), machine.threads())
         return Clocked(comparison, latency), about
 

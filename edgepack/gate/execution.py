@@ -85,7 +85,7 @@ def execute(artifact: Artifact, target: Target, on: Sequence[str] = ()) -> Obser
             note = f"{name}: not executed: {error}; {error.hint}"
             executed.append(Execution("not executed", note=note))
             continue
-        if device.arch != target.arch:
+        if devices.lacks(device, runtime_of(target)):
             continue  # checked before: some other target of this build runs there
         record, cost = _on_device(artifact, device, evaluate=not costs)
         executed.append(record)

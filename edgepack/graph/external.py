@@ -123,17 +123,29 @@ def _read(folder: Path, location: str) -> bytes:
         raise ModelError(
             "E-DATA-MISSING", f"cannot read {str(path)!r}: {error.strerror}"
         ) from error
-    with os.fdopen(handle, "rb") as file:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1:
-            raise SafetyError(
-                "E-SEC-PATH",
-                f"refused: external data {location!r} is not a plain file with one name",
-                hint="hard links are refused; copy the file",
-            )
-        if facts.st_size > FILE_BYTES:
-            raise SafetyError("E-CAP", f"external data {location!r} has {size(facts.st_size)}")
-        return file.read(FILE_BYTES)
+    try:
+        _check_plain(os.fstat(handle), location)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(os.fstat(handle).st_size)
+    finally:
+        os.close(handle)
+
+
+def _check_plain(facts: os.stat_result, location: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise SafetyError(
+            "E-SEC-PATH",
+            f"refused: external data {location!r} is not a plain file",
+            hint="the model is damaged or hostile; get it again",
+        )
+    if facts.st_nlink > 1:
+        raise SafetyError(
+            "E-SEC-PATH",
+            f"refused: external data {location!r} is a file with several names",
+            hint="hard links are refused; copy the file",
+        )
+    if facts.st_size > FILE_BYTES:
+        raise SafetyError("E-CAP", f"external data {location!r} has {size(facts.st_size)}")
 
 
 def _fill(items: list[_Slice], data: bytes) -> None:

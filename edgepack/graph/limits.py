@@ -1,10 +1,11 @@
 """How large a model may be; everything here is counted before anything is allocated."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from math import prod
 
 import onnx
+from onnx import numpy_helper
 
 from edgepack.base.errors import ModelError, SafetyError
 from edgepack.base.units import size
@@ -17,8 +18,11 @@ NODES = 100_000
 """Nodes after inlining; the largest models met in the field have a few thousand."""
 DEPTH = 16
 """Graphs inside graphs; protobuf's own parser stops at about 33."""
+TRIPS = 1_000_000
+"""Times that a loop may be told to run; a recurrent layer written as one has some thousands."""
 RANK = 64
 """Axes of one tensor, as in NumPy."""
+_WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
 
 def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
@@ -93,6 +97,60 @@ def _flat(body: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
 
 def _count(body: Iterable[onnx.NodeProto], cost: dict[tuple[str, str], int]) -> int:
     return sum(cost.get((node.domain, node.op_type), 1) for node in body)
+
+
+def check_loops(model: onnx.ModelProto) -> None:
+    """Refuse loops that constants alone make run more than ``TRIPS`` times, as good as for ever.
+
+    A loop whose condition or count is computed may end early, and passes.
+
+    Raises:
+        SafetyError: Names the loop.
+    """
+    numbers: dict[str, int] = {}
+    for graph in graphs(model):
+        numbers |= {tensor.name: _number(tensor) for tensor in graph.initializer}
+    for node in nodes(model):
+        if node.op_type == "Constant" and node.attribute and node.output:
+            held = node.attribute[0]
+            numbers[node.output[0]] = _number(held.t) if held.HasField("t") else held.i
+    _check_trips(model.graph, numbers, 1)
+
+
+def _number(tensor: onnx.TensorProto) -> int:
+    """Return the one integer or truth value that a tensor holds; 1 for any other tensor."""
+    if tensor.data_type in _WHOLE and prod(tensor.dims) == 1:
+        return int(numpy_helper.to_array(tensor).item())
+    return 1
+
+
+def _check_trips(graph: onnx.GraphProto, numbers: Mapping[str, int], times: int) -> None:
+    """Multiply the trips of loops inside loops, which are at most ``DEPTH`` deep."""
+    for node in graph.node:
+        total = times
+        if node.op_type == "Loop" and _unstoppable(node, numbers):
+            total *= numbers.get(node.input[0], 1) if node.input[0] else TRIPS + 1
+            if total > TRIPS:
+                raise SafetyError(
+                    "E-CAP",
+                    f"loop {node.name or node.op_type!r} never ends: its condition is constant",
+                    hint=f"give it a trip count of at most {TRIPS}",
+                )
+        for inner in subgraphs(node):
+            _check_trips(inner, numbers, total)
+
+
+def _unstoppable(loop: onnx.NodeProto, numbers: Mapping[str, int]) -> bool:
+    """Whether the condition that the body returns is the one it was given, or constant and true."""
+    bodies = subgraphs(loop)
+    if not (loop.input and bodies and bodies[0].output and len(bodies[0].input) > 1):
+        return False  # no loop at all; the runtime says so
+    body = bodies[0]
+    copied = {n.output[0]: n.input[0] for n in body.node if n.op_type == "Identity"}
+    name = body.output[0].name
+    while name in copied:
+        name = copied[name]
+    return name == body.input[1].name or bool(numbers.get(name, 0))
 
 
 def check_size(name: str, dims: Iterable[int], bits: int) -> int:

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from edgepack.base.errors import ModelError
 from edgepack.graph.convert import OLDEST_OPSET
 from edgepack.graph.limits import check_size, graphs, nodes
-from edgepack.graph.wellformed import check_tensor, opset
+from edgepack.graph.wellformed import CONTROL, check_tensor, opset
 
 _MICROSOFT = "com.microsoft"
 
@@ -58,6 +58,17 @@ def fix_domains(model: onnx.ModelProto) -> Iterator[str]:
     del model.opset_import[:]
     for domain, number in {"": version or OLDEST_OPSET, **others}.items():
         model.opset_import.append(onnx.helper.make_opsetid(domain, number))
+
+
+def drop_names(model: onnx.ModelProto) -> Iterator[str]:
+    """Take names with control characters away from nodes; tensors' names were checked."""
+    dropped = 0
+    for node in nodes(model):
+        if CONTROL.search(node.name):
+            node.ClearField("name")
+            dropped += 1
+    if dropped:
+        yield f"dropped the names of {dropped} nodes: they had control characters"
 
 
 def densify(model: onnx.ModelProto) -> Iterator[str]:

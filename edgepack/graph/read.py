@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from edgepack.base.files import sha256
 from edgepack.base.units import size
 from edgepack.graph import convert, normalize, wellformed
 from edgepack.graph.external import load_external
-from edgepack.graph.limits import FILE_BYTES, check_counts
+from edgepack.graph.limits import FILE_BYTES, check_counts, check_loops
 from edgepack.graph.settle import settle
 from edgepack.graph.sniff import foreign
 
@@ -79,22 +80,23 @@ def _bytes(path: Path) -> bytes:
             kind = "a directory" if stat.S_ISDIR(mode) else "not a plain file"
             raise RequestError("E-PATH", f"{str(path)!r} is {kind}", hint="give an .onnx file")
         with path.open("rb") as file:
-            data = file.read(FILE_BYTES + 1)
+            held = os.fstat(file.fileno()).st_size
+            if held > FILE_BYTES:
+                raise SafetyError("E-CAP", f"{str(path)!r} is larger than {size(FILE_BYTES)}")
+            return file.read(held)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason.lower()}") from error
-    if len(data) > FILE_BYTES:
-        raise SafetyError("E-CAP", f"{str(path)!r} is larger than {size(FILE_BYTES)}")
-    return data
 
 
 def _load(data: bytes, where: str, folder: Path | None) -> Read:
     proto = _decode(data, where)
     wellformed.check_text(proto)
     wellformed.check_versions(proto)
-    wellformed.check_interface(proto)
     version = wellformed.opset(proto)
     check_counts(proto)
+    wellformed.check_interface(proto)
+    wellformed.check_names(proto)
     digests = load_external(proto, folder)
     for tensor in wellformed.tensors(proto):
         wellformed.check_tensor(tensor)
@@ -145,6 +147,7 @@ def _normalized(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
     """Check and straighten the protobuf, in the order that each step needs."""
     normalize.strip(proto)
     notes.extend(normalize.fix_domains(proto))
+    notes.extend(normalize.drop_names(proto))
     wellformed.check_operators(proto)
     wellformed.check_wiring(proto.graph)
     notes.extend(normalize.densify(proto))
@@ -152,6 +155,7 @@ def _normalized(proto: onnx.ModelProto, notes: list[str]) -> onnx.ModelProto:
         proto, told = step(proto)
         notes.extend(told)
     wellformed.check_wiring(proto.graph)
+    check_loops(proto)
     return proto
 
 

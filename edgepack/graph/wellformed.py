@@ -1,5 +1,6 @@
 """Is this protobuf a model: versions, tensors that hold what they claim, wiring, operators."""
 
+import re
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
@@ -13,6 +14,8 @@ from edgepack.graph.limits import check_size, graphs, nodes, subgraphs
 _RUNTIME_DOMAINS = ("com.microsoft",)
 _OWN_DOMAINS = ("", "ai.onnx")
 _TYPES = {kind.value for kind in ir.DataType} - {ir.DataType.UNDEFINED.value}
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""What steers terminals and no manifest may hold."""
 _COMPLEX = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
 
 
@@ -41,19 +44,73 @@ def check_versions(model: onnx.ModelProto) -> None:
 
 
 def check_interface(model: onnx.ModelProto) -> None:
-    """Refuse maps and sequences going in or out: a sample is arrays.
+    """Refuse what no sample can be: maps, sequences, inputs without type, with no elements, twice.
 
     Raises:
         ModelError: Names the input or output.
     """
-    for value in (*model.graph.input, *model.graph.output):
-        kind = value.type.WhichOneof("value")
-        if kind not in (None, "tensor_type"):
+    weights = _weights(model.graph)
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    for role, values in (("input", inputs), ("output", model.graph.output)):
+        seen: set[str] = set()
+        for value in values:
+            if not value.name or value.name in seen:
+                fault = "listed twice" if value.name else "without a name"
+                raise ModelError(
+                    "E-INTERFACE", f"{role} {value.name!r} is {fault}", hint="export it again"
+                )
+            seen.add(value.name)
+            _check_kind(value)
+    for value in inputs:
+        _check_input(value)
+
+
+def _check_kind(value: onnx.ValueInfoProto) -> None:
+    kind = value.type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        raise ModelError(
+            "E-INTERFACE",
+            f"{value.name!r} is a {kind.removesuffix('_type')}, not a tensor",
+            hint="export the classifier without ZipMap (zipmap=False in skl2onnx)",
+        )
+
+
+def _check_input(value: onnx.ValueInfoProto) -> None:
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in _TYPES:
+        raise ModelError(
+            "E-INTERFACE", f"input {value.name!r} has no type", hint="export the model again"
+        )
+    for dim in tensor.shape.dim:
+        if dim.WhichOneof("value") == "dim_value" and dim.dim_value < 1:
             raise ModelError(
                 "E-INTERFACE",
-                f"{value.name!r} is a {kind.removesuffix('_type')}, not a tensor",
-                hint="export the classifier without ZipMap (zipmap=False in skl2onnx)",
+                f"input {value.name!r} declares a dimension of {dim.dim_value}",
+                hint="a dimension that varies has a name, such as 'batch', and no number",
             )
+
+
+def check_names(model: onnx.ModelProto) -> None:
+    """Refuse tensors, and dimensions of the interface, whose names have control characters.
+
+    Raises:
+        ModelError: Shows the name.
+    """
+    ends = (*model.graph.input, *model.graph.output)
+    dims = (dim for value in ends for dim in value.type.tensor_type.shape.dim)
+    named = [value.name for value in ends] + [dim.dim_param for dim in dims]
+    for graph in graphs(model):
+        named += _weights(graph)
+    for node in nodes(model):
+        named += node.output
+    if odd := next(filter(CONTROL.search, named), None):
+        raise ModelError(
+            "E-NAME",
+            f"the name {odd[:80]!r} has control characters",
+            hint="rename it where the model is exported",
+        )
+    if any(not name for graph in graphs(model) for name in _weights(graph)):
+        raise ModelError("E-GRAPH", "an initializer has no name", hint="export the model again")
 
 
 def check_text(message: Message) -> None:
@@ -125,10 +182,11 @@ def check_tensor(tensor: onnx.TensorProto) -> int:
 
 
 def check_operators(model: onnx.ModelProto) -> None:
-    """Refuse operators that neither ONNX nor ONNX Runtime defines.
+    """Refuse operators that neither ONNX nor ONNX Runtime defines, or with too few inputs.
 
     Raises:
-        ModelError: Lists the unknown ones with their domains.
+        ModelError: Lists the unknown ones with their domains, or names the first with an input
+            missing.
     """
     versions = {entry.domain: entry.version for entry in model.opset_import}
     local = {(function.domain, function.name) for function in model.functions}
@@ -138,8 +196,11 @@ def check_operators(model: onnx.ModelProto) -> None:
         if domain in _RUNTIME_DOMAINS or (node.domain, node.op_type) in local:
             continue
         version = opset(model) if domain == "" else versions.get(domain, 0)
-        if not _defined(node.op_type, domain, version):
+        schema = _schema(node.op_type, domain, version)
+        if schema is None:
             unknown.add(f"{node.op_type} ({domain or 'ai.onnx'} {version})")
+        else:
+            _check_inputs(node, schema)
     if unknown:
         raise ModelError(
             "E-OP-UNKNOWN",
@@ -148,14 +209,26 @@ def check_operators(model: onnx.ModelProto) -> None:
         )
 
 
-def _defined(op_type: str, domain: str, version: int) -> bool:
+def _schema(op_type: str, domain: str, version: int) -> onnx.defs.OpSchema | None:
     if not onnx.defs.has(op_type, domain):
-        return False
+        return None
     try:
-        onnx.defs.get_schema(op_type, version, domain)
+        return onnx.defs.get_schema(op_type, version, domain)
     except onnx.defs.SchemaError:
-        return False
-    return True
+        return None
+
+
+def _check_inputs(node: onnx.NodeProto, schema: onnx.defs.OpSchema) -> None:
+    """Refuse an empty name, which means "left out", where the operator needs the input."""
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    given = [*node.input, *[""] * (schema.min_input - len(node.input))]
+    for formal, name in zip(schema.inputs, given, strict=False):
+        if formal.option == single and not name:
+            raise ModelError(
+                "E-GRAPH",
+                f"node {node.name or node.op_type!r} lacks its input {formal.name!r}",
+                hint="the graph is incomplete",
+            )
 
 
 def check_wiring(graph: onnx.GraphProto, scopes: tuple[set[str], ...] = ()) -> None:
@@ -187,8 +260,12 @@ def check_wiring(graph: onnx.GraphProto, scopes: tuple[set[str], ...] = ()) -> N
 
 
 def _given(graph: onnx.GraphProto) -> set[str]:
+    return {value.name for value in graph.input} | _weights(graph)
+
+
+def _weights(graph: onnx.GraphProto) -> set[str]:
     sparse = {tensor.values.name for tensor in graph.sparse_initializer}
-    return {i.name for i in graph.input} | {t.name for t in graph.initializer} | sparse
+    return {tensor.name for tensor in graph.initializer} | sparse
 
 
 def _require(name: str, visible: tuple[set[str], ...], role: str) -> None:

@@ -13,9 +13,11 @@ from edgepack.base.errors import DataError, MachineError, RequestError, nearest
 from edgepack.data import metrics
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
+from edgepack.runtime import machine
 from edgepack.spec import project as projects
 from edgepack.spec import recipe as recipes
 from edgepack.spec import target as targets
+from edgepack.spec.manifest import runtime_of
 from edgepack.spec.project import ModelTable, Project
 
 EXAMPLE = Path(__file__).parents[1] / "templates" / "digits"
@@ -95,15 +97,22 @@ def _check_devices(request: Request, plans: tuple[Plan, ...]) -> None:
     """Open each device asked for; each must stand for at least one target."""
     for name in request.on:
         device = devices.open_device(name)
-        known = {plan.target.arch for plan in plans}
-        if device.arch not in known:
+        reasons = [devices.lacks(device, runtime_of(plan.target)) for plan in plans]
+        if all(reasons):
             raise RequestError(
                 "E-DEVICE",
-                f"device {name!r} is {device.arch}, the targets are {', '.join(sorted(known))}",
+                f"{name} cannot stand for {plans[0].target.name!r}: {reasons[0]}",
                 hint="leave --on out, or add a target that it can run",
             )
     if request.replay is not None and len(plans) != 1:
         raise RequestError("E-USAGE", "--replay takes one target", hint="build them one by one")
+    for target in (item.target for item in plans if request.max_latency is not None):
+        if reason := machine.missing(runtime_of(target)):
+            raise MachineError(
+                "E-DEVICE",
+                f"--max-latency needs a device of {target.name}: {reason}",
+                hint="build on such a machine, or leave the limit out",
+            )
 
 
 def plans_for(request: Request) -> tuple[Plan, ...]:

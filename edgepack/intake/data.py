@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from edgepack.base.errors import DataError
 from edgepack.data.lint import Inspection, compare_ranges, inspect
 from edgepack.data.samples import Dataset, open_dataset
 from edgepack.data.split import hold_out, refuse_overlap
@@ -38,6 +39,7 @@ def load(job: Job, signature: Signature) -> Data:
     """
     request = job.request
     calibration = judge = None
+    scores, notes = request.evaluation is not None, list[str]()
     seen: Inspection | None = None
     scored: Inspection | None = None
     if request.calib is not None:
@@ -47,11 +49,14 @@ def load(job: Job, signature: Signature) -> Data:
         seen = inspect(calibration, "calibration")
     if request.evaluation is not None:
         asks = job.metric is not None and job.metric.needs_labels
+        if asks and request.metric is None and not _has_labels(job, signature):
+            asks = scores = False
+            notes.append("the evaluation data have no labels: judged by fidelity to float")
         judge = open_dataset(
             request.evaluation, signature, labelled=asks, folder=job.data_folders["evaluation"]
         )
         scored = inspect(judge, "evaluation")
-    notes = [*(seen.notes if seen else ()), *(scored.notes if scored else ())]
+    notes += [*(seen.notes if seen else ()), *(scored.notes if scored else ())]
     if seen and scored:
         refuse_overlap(seen, scored)
         compare_ranges(seen, scored)
@@ -67,8 +72,19 @@ def load(job: Job, signature: Signature) -> Data:
     return Data(
         calibration,
         judge,
-        request.evaluation is not None,
+        scores,
         seen.sha256 if seen else "",
         scored.sha256 if scored else "",
         tuple(notes),
     )
+
+
+def _has_labels(job: Job, signature: Signature) -> bool:
+    """Look at the first evaluation sample."""
+    folder = job.data_folders["evaluation"]
+    labelled = open_dataset(job.request.evaluation, signature, labelled=True, folder=folder)
+    try:
+        next(iter(labelled), None)
+    except DataError as error:
+        return error.code != "E-DATA-LABELS"
+    return True

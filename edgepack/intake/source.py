@@ -1,7 +1,8 @@
 """The model of a job as a float ONNX graph."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
@@ -18,6 +19,10 @@ from edgepack.intake.request import PROGRAMS, Job
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.signature import Signature
+
+if TYPE_CHECKING:
+    from edgepack.export import Exported
+    from edgepack.export.source import Source as TorchSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,31 @@ def _export(job: Job, name: str) -> Source:
         if job.weights is not None:
             load_weights(found.module, job.weights)
         subject, request = found.module, ExportRequest(found.example, dynamic=job.dynamic)
-    exported = export(subject, request)
+        if not (job.dynamic or job.state):
+            return _exported(_with_open_batch(found), job)
+    return _exported(export(subject, request), job)
+
+
+def _with_open_batch(found: "TorchSource") -> "Exported":
+    """Export with an open batch where the module has one, else with the example's sizes."""
+    from edgepack.export import ExportRequest, export
+    from edgepack.export.interface import bind
+
+    face = bind(found.module, found.example)
+    sizes = {tensor.shape[:1] for tensor in face.example}
+    fixed = ExportRequest(found.example)
+    if len(sizes) != 1 or sizes == {()}:
+        return export(found.module, fixed)
+    try:
+        dynamic = dict.fromkeys(face.names, ("batch",))
+        return export(found.module, ExportRequest(found.example, dynamic=dynamic))
+    except (ModelError, RequestError) as error:
+        exported = export(found.module, fixed)
+        note = f"the batch is fixed to {next(iter(sizes))[0]}: {error}"
+        return replace(exported, notes=(*exported.notes, note))
+
+
+def _exported(exported: "Exported", job: Job) -> Source:
     verified = exported.verified
     notes = [
         *exported.notes,

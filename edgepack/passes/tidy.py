@@ -1,5 +1,6 @@
 """Say the same with less: fold constants, drop what does nothing, use what kernels know."""
 
+import logging
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -56,9 +57,19 @@ class Tidy(Step, frozen=True):
         yield from _means_to_pools(model.graph)
         yield from _sums_into_products(model.graph)
         RemoveUnusedNodesPass()(model)
-        DeduplicateInitializersPass()(model)
+        _deduplicate(model)
         if (gone := before - model.graph.num_nodes()) > 0:
             yield Edit("graph", f"{gone} nodes folded or removed")
+
+
+def _deduplicate(model: ir.Model) -> None:
+    """Keep one of equal weights, without a log line for each that is an output and so stays."""
+    logger = logging.getLogger(DeduplicateInitializersPass.__module__)
+    before, logger.disabled = logger.disabled, True
+    try:
+        DeduplicateInitializersPass()(model)
+    finally:
+        logger.disabled = before
 
 
 def _moves_weights(node: ir.Node) -> bool:

@@ -73,6 +73,7 @@ def cost(manifest: Manifest) -> str:
     return "; ".join(
         f"{item.device.partition(':')[2]} {units.count(item.float_instructions)} -> "
         f"{units.count(item.shipped_instructions)} instructions"
+        + (", more than float" if item.shipped_instructions > item.float_instructions else "")
         for item in manifest.cost
     )
 
@@ -98,10 +99,13 @@ def shell(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def device_hint(item: Built) -> str:
-    """Return the option that runs the self-test where the build ran it."""
+def next_command(item: Built) -> str:
+    """Return the command to try next: the self-test where the build ran it, else a look inside."""
     devices = [entry.device for entry in item.manifest.executed if not entry.note]
-    return f" --on {devices[0]}" if devices else ""
+    if not devices:
+        return f"edgepack inspect {shell(item.path)}"
+    on = "" if devices[0] == "local" else f" --on {devices[0]}"
+    return f"edgepack verify {shell(item.path)}{on}"
 
 
 def built_as_data(item: Built) -> dict[str, Any]:

@@ -82,11 +82,19 @@ def missing(cache: Path | None = None) -> list[tuple[str, str]]:
     gaps = [(f"the emulator {QEMU!r}", _APT)] if shutil.which(QEMU) is None else []
     if not (emulated_cpus.CROSS_LIBRARIES / "libstdc++.so.6").exists():
         gaps.append(("the aarch64 C++ library", _APT))
-    if not _folder(cache).is_dir():
+    if not _is_there(cache):
         compilers = [name for name in (_CROSS_COMPILER, "gcc") if shutil.which(name) is None]
         gaps.extend((f"the compiler {name!r}", _APT) for name in compilers)
         gaps.append((f"the aarch64 runner for onnxruntime {version('onnxruntime')}", _PREPARE))
     return gaps
+
+
+def _is_there(cache: Path | None) -> bool:
+    """Whether the parts are made; a cache that cannot be looked into holds none."""
+    try:
+        return _folder(cache).is_dir()
+    except (OSError, RuntimeError):  # RuntimeError: pathlib, where the user has no home
+        return False
 
 
 def find(cache: Path | None = None) -> Parts:
@@ -114,14 +122,15 @@ def prepare(cache: Path | None = None) -> Iterator[str]:
     if gaps:
         what, command = gaps[0]
         raise MachineError("E-QEMU", f"{what} is missing, for running arm64 here", hint=command)
-    folder = _folder(cache)
     try:
+        folder = _folder(cache)
         if not folder.is_dir():
             yield from _make(folder)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise MachineError(
             "E-DISK",
-            f"cannot write {str(folder)!r}: {error.strerror}",
+            f"cannot write the cache {str(cache or os.environ.get('EDGEPACK_CACHE', ''))!r}: "
+            f"{getattr(error, 'strerror', None) or error}",
             hint="free space, or let EDGEPACK_CACHE name another folder",
         ) from error
     yield f"arm64 emulation is ready in {folder}"

@@ -68,6 +68,9 @@ class Model:
         Raises:
             DataError: A name, dtype or shape is not what the model takes.
         """
+        if not hasattr(sample, "items"):
+            hint = "give {name: array}, or call the model itself with one array"
+            raise DataError("E-INPUT", f"a sample is a {type(sample).__name__}", hint=hint)
         arrays = {name: np.asarray(value) for name, value in sample.items()}
         carrying = bool(self.state) and arrays.keys().isdisjoint(self.state.values())
         expected = self._carry.signature.fed if carrying else self.inputs
@@ -210,6 +213,12 @@ def _check(spec: TensorSpec, array: npt.NDArray[Any]) -> None:
         for want, size in zip(spec.shape, array.shape, strict=True)
         if isinstance(want, int)
     )
+    if array.size == 0 and 0 not in spec.shape:  # a recurrent kernel ends the process on these
+        raise DataError(
+            "E-INPUT",
+            f"input {spec.name!r} has shape {list(array.shape)}: there is nothing in it",
+            hint="leave empty batches out",
+        )
     if spec.shape and not fits:
         raise DataError(
             "E-INPUT",

@@ -1,6 +1,7 @@
 """Targets: facts about one kind of place a model can run, read from ``targets/<name>.toml``."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -87,8 +88,13 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def names(project: Path = Path("targets")) -> tuple[str, ...]:
-    """List the built-in targets and those of the project's own ``./targets``."""
-    found = {path.stem for folder in (BUILT_IN, project) for path in folder.glob("*.toml")}
+    """List the built-in targets and those of the project's own ``./targets``.
+
+    Raises:
+        RequestError: ``./targets`` cannot be looked into.
+    """
+    with _looking_into(project):
+        found = {path.stem for folder in (BUILT_IN, project) for path in folder.glob("*.toml")}
     return tuple(sorted(found))
 
 
@@ -96,18 +102,30 @@ def load(name: str, project: Path = Path("targets")) -> Target:
     """Read the target called ``name``; a file in ``./targets`` shadows a built-in one.
 
     Raises:
-        RequestError: No such target, or the file breaks the schema.
+        RequestError: No such target, or the file cannot be read or breaks the schema.
     """
     if name not in (known := names(project)):
         raise RequestError("E-TARGET", f"no target named {name!r}", hint=nearest(name, known))
     file = f"{name}.toml"
-    own = (project / file).is_file() and project.resolve() != BUILT_IN.resolve()
+    with _looking_into(project):
+        own = (project / file).is_file() and project.resolve() != BUILT_IN.resolve()
     path = (project if own else BUILT_IN) / file
     facts = read_toml(path)
     if said := facts.keys() & {"name", "origin"}:
         raise RequestError("E-CONFIG", f"{path}: {min(said)!r} is no fact", hint="leave it out")
     origin = "project" if own else "built-in"
     return decode(Target, {**facts, "name": name, "origin": origin}, str(path))
+
+
+@contextmanager
+def _looking_into(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(
+            "E-PATH", f"cannot read {str(folder)!r}: {reason}", hint="look at its permissions"
+        ) from error
 
 
 def oldest_runtime() -> str:

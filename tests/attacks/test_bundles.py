@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -246,3 +247,14 @@ def test_one_changed_byte_is_refused_or_changes_nothing(forge: Any, tmp_path: Pa
             continue
         assert found.manifest == sound.manifest, f"byte {at}"
         assert (found.model, found.extras) == (sound.model, sound.extras), f"byte {at}"
+
+
+def test_a_huge_file_that_is_no_bundle_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "zeros.edgepack"
+    with path.open("wb") as file:
+        file.truncate(3 << 30)
+    tracemalloc.start()
+    with pytest.raises(SafetyError, match="no zip file"):
+        open_bundle(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()

@@ -223,6 +223,110 @@ def test_an_output_that_is_no_tensor_is_refused() -> None:
     assert "is a sequence" in refused(model, "E-INTERFACE")
 
 
+def conv(image: str = "x", kernel: str = "w") -> onnx.ModelProto:
+    nodes = [node("Conv", [image, kernel], ["a"]), node("Relu", ["a"], ["y"])]
+    return proto(nodes, {kernel: weight(4, 1, 3, 3)}, inputs=[value(image, [1, 1, 8, 8])])
+
+
+def test_inputs_and_outputs_are_listed_once_and_have_names() -> None:
+    model = conv()
+    model.graph.input.append(model.graph.input[0])
+    assert "input 'x' is listed twice" in refused(model, "E-INTERFACE")
+    model = conv()
+    model.graph.output.append(model.graph.output[0])
+    assert "output 'y' is listed twice" in refused(model, "E-INTERFACE")
+    assert "input '' is without a name" in refused(conv(image=""), "E-INTERFACE")
+
+
+def test_an_input_has_a_type_and_positive_dimensions() -> None:
+    model = conv()
+    model.graph.input[0].type.ClearField("tensor_type")
+    assert "no type" in refused(model, "E-INTERFACE")
+    for size in (0, -1, -3):
+        model = conv()
+        model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = size
+        assert f"a dimension of {size}" in refused(model, "E-INTERFACE")
+
+
+def test_an_input_that_an_operator_needs_may_not_be_left_out() -> None:
+    assert "no name" in refused(conv(kernel=""), "E-GRAPH")
+    model = conv()
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = ""
+    assert "lacks its input 'X'" in refused(model, "E-GRAPH")
+    model = conv()
+    del model.graph.node[0].input[1]
+    assert "lacks its input 'W'" in refused(model, "E-GRAPH")
+
+
+@pytest.mark.parametrize("odd", ["\x1b[31mred", "a\nb", "a\0b", "\x9b1m"])
+def test_names_of_tensors_with_control_characters_are_refused(odd: str) -> None:
+    inner, output, dim = conv(), conv(), conv()
+    inner.graph.node[0].output[0] = inner.graph.node[1].input[0] = odd
+    output.graph.node[1].output[0] = output.graph.output[0].name = odd
+    dim.graph.input[0].type.tensor_type.shape.dim[0].dim_param = odd
+    for model in (conv(image=odd), conv(kernel=odd), inner, output, dim):
+        assert repr(odd) in refused(model, "E-NAME")
+
+
+def test_a_node_whose_name_has_control_characters_gets_another() -> None:
+    model = conv()
+    model.graph.node[0].name = "\x1b[31mred"
+    found = parse(model.SerializeToString(), "odd.onnx")
+    assert [each.name for each in found.model.graph] == ["Conv_0", "Relu_1"]
+    assert any("control characters" in note for note in found.notes)
+
+
+def loop(
+    count: int | None, condition: onnx.NodeProto, inner: onnx.NodeProto | None = None
+) -> onnx.ModelProto:
+    """Return a loop whose body's condition is what ``condition`` gives as ``c2``."""
+    body = helper.make_graph(
+        [condition, inner or node("Relu", ["v"], ["v2"])],
+        "body",
+        [value("i", [], TensorProto.INT64), value("c", [], TensorProto.BOOL), value("v", None)],
+        [value("c2", [], TensorProto.BOOL), value("v2", None)],
+    )
+    start = ["" if count is None else "n", "t", "x"]
+    nodes = [node("Loop", start, ["y"], body=body)]
+    return proto(nodes, {"n": np.array(count or 0), "t": np.ones((), bool)})
+
+
+COPY = node("Identity", ["c"], ["c2"])
+TRUE = node("Constant", [], ["c2"], value=numpy_helper.from_array(np.ones((), bool)))
+FALSE = node("Constant", [], ["c2"], value=numpy_helper.from_array(np.zeros((), bool)))
+COMPUTED = node("Less", ["i", "i"], ["c2"])
+
+
+@pytest.mark.parametrize("condition", [COPY, TRUE])
+def test_a_loop_without_end_is_refused(condition: onnx.NodeProto) -> None:
+    for count in (2**62, 1_000_001, None):
+        assert "never ends" in refused(loop(count, condition), "E-CAP", SafetyError)
+
+
+def test_loops_inside_loops_are_multiplied() -> None:
+    inner = loop(10_000, COPY).graph.node[0]
+    inner.input[2] = "v"
+    inner.output[0] = "v2"
+    assert "never ends" in refused(loop(10_000, COPY, inner), "E-CAP", SafetyError)
+
+
+def test_a_loop_that_may_end_passes() -> None:
+    for count, condition in ((3, COPY), (2**62, FALSE), (2**62, COMPUTED), (None, COMPUTED)):
+        parse(loop(count, condition).SerializeToString(), "loop.onnx")
+
+
+def test_a_broken_loop_is_no_crash_of_ours() -> None:
+    for damage in ("input", "output"):
+        model = loop(2**62, COPY)
+        del getattr(model.graph.node[0].attribute[0].g, damage)[:]
+        with suppress(ModelError, SafetyError):
+            parse(model.SerializeToString(), "loop.onnx")
+    model = loop(2**62, COPY)
+    del model.graph.node[0].attribute[:]
+    with suppress(ModelError, SafetyError):
+        parse(model.SerializeToString(), "loop.onnx")
+
+
 def test_unknown_operators_are_listed() -> None:
     nodes = [node("Magic", ["x"], ["a"], domain="acme"), node("Relux", ["a"], ["y"])]
     text = refused(proto(nodes), "E-OP-UNKNOWN")
@@ -293,11 +397,20 @@ def pipe(folder: Path) -> None:
     os.mkfifo(folder / "w.bin")
 
 
-@pytest.mark.parametrize("trick", [symbolic, hard, pipe])
+def folder_of_that_name(folder: Path) -> None:
+    (folder / "w.bin").unlink()
+    (folder / "w.bin").mkdir()
+
+
+@pytest.mark.parametrize("trick", [symbolic, hard, pipe, folder_of_that_name])
 def test_external_data_must_be_a_plain_file(tmp_path: Path, trick: Callable[[Path], None]) -> None:
     path = save_external(tmp_path)
     trick(tmp_path)
     refused_file(path, "E-SEC-PATH", SafetyError)
+
+
+def test_external_data_may_not_be_the_folder_itself(tmp_path: Path) -> None:
+    refused_file(save_external(tmp_path, "."), "E-SEC-PATH", SafetyError)
 
 
 def test_external_data_may_not_lie_behind_a_linked_folder(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The command line as users meet it: exit codes, one error line and a hint, nothing left behind."""
 
 import json
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -159,3 +161,53 @@ def test_bench_keeps_every_raw_sample(project: Path) -> None:
     found = json.loads((project / "bench.json").read_text())["results"][0]
     assert len(found["samples"]["wall"]) == len(found["samples"]["cpu"]) == 30
     assert found["percentiles"]["wall"]["p50"] <= found["percentiles"]["wall"]["p99"]
+
+
+def test_a_bundle_is_not_verified_on_a_cpu_that_it_was_not_built_for(project: Path) -> None:
+    built = edgepack(
+        *("build", "model.onnx", "-t", "x86_64", "-t", "arm64-i8mm", "--calib", "calib.npz"),
+        *("--prefer", "size"),
+        cwd=project,
+    )
+    assert built.returncode == 0, built.stderr
+    for name, word in (("x86_64", "x86_64"), ("arm64-i8mm", "i8mm")):
+        result = edgepack(
+            "verify", f"dist/model-{name}.edgepack", "--on", "qemu:cortex-a53", cwd=project
+        )
+        assert result.returncode == 6
+        assert word in result.stderr
+
+
+def test_evaluation_data_without_labels_are_judged_by_fidelity(project: Path) -> None:
+    np.savez(project / "plain.npz", image=stripes(40, 9)[0])
+    result = edgepack(
+        *("build", "model.onnx", "-t", "web", "--calib", "calib.npz", "--eval", "plain.npz"),
+        "--json",
+        cwd=project,
+    )
+    assert result.returncode == 0, result.stderr
+    (bundle,) = json.loads(result.stdout)["bundles"]
+    assert bundle["manifest"]["accuracy"]["metric"] == "agreement"
+    assert bundle["manifest"]["accuracy"]["n"] == 40
+
+
+def test_a_signal_that_ends_a_build_leaves_nothing_behind(project: Path) -> None:
+    before = set(Path(tempfile.gettempdir()).glob("edgepack-*"))
+    command = [sys.executable, "-m", "edgepack", "build", "model.onnx", "-t", "arm64"]
+    with subprocess.Popen(
+        [*command, "--calib", "calib.npz", "--eval", "eval.npz"],
+        cwd=project,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "running on emulated" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+    assert "error[E-INTERRUPTED]" in said
+    assert not (project / "dist").exists()
+    assert set(Path(tempfile.gettempdir()).glob("edgepack-*")) == before

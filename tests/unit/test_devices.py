@@ -100,3 +100,12 @@ def wheel(folder: Path, members: list[str]) -> Path:
         for name in members:
             archive.writestr(name, b"ELF")
     return path
+
+
+def test_a_cache_that_cannot_be_looked_into_holds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPACK_CACHE", "x" * 300)
+    assert "edgepack devices prepare qemu" in [command for _, command in emulation.missing()]
+    with pytest.raises(MachineError):
+        emulation.find()
+    with pytest.raises(MachineError):
+        list(emulation.prepare())

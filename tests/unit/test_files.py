@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
 
 def test_a_folder_in_the_place_of_the_file_is_a_wrong_request(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(RequestError, match="cannot write: is a directory") as caught:
+    with pytest.raises(RequestError, match="is a directory") as caught:
         write_whole(tmp_path / "taken", b"new")
     assert (caught.value.code, caught.value.exit_code) == ("E-PATH", 2)
     assert [each.name for each in tmp_path.iterdir()] == ["taken"]

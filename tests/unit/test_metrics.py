@@ -198,3 +198,10 @@ def test_a_metric_that_is_not_there_has_a_near_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", registry.names("data.metrics"))
 def test_a_metric_is_called_what_its_file_is(name: str) -> None:
     assert metrics.load(name).name == name
+
+
+@pytest.mark.parametrize("name", ["top1", "top5"])
+def test_one_hot_labels_are_told_from_classes(name: str) -> None:
+    with pytest.raises(DataError, match=r"label of sample 0 is an array \[7\]") as caught:
+        score(name, [[[1, 2, 3, 4, 5, 6, 7]]], [[0, 1, 0, 0, 0, 0, 0]])
+    assert "argmax" in caught.value.hint

@@ -105,3 +105,40 @@ def test_an_interrupt_passes_through() -> None:
     with pytest.raises(KeyboardInterrupt), UserCode("x"):
         raise KeyboardInterrupt
     assert sys.path == before
+
+
+def test_what_user_code_prints_leaves_stdout_to_results(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "mine.py", "print('on import')\ndef f():\n    print('when called')")
+    call = load_object("mine.py:f", tmp_path)
+    with UserCode("mine.py:f", tmp_path):
+        call()  # type: ignore[operator]
+    sys.stdout.write("a result\n")
+    said = capsys.readouterr()
+    assert said.out == "a result\n"
+    assert said.err == "on import\nwhen called\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise MemoryError", "raised MemoryError (mine.py, line 1)"),
+        ("class E(BaseException): pass\nraise E('odd')", "raised E: odd (mine.py, line 2)"),
+        (
+            "class E(Exception):\n    def __str__(self): raise ValueError\nraise E",
+            "raised E: <exception str() failed> (mine.py, line 3)",
+        ),
+    ],
+)
+def test_whatever_user_code_raises_is_named(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, "mine.py", text)
+    with pytest.raises(RequestError) as caught:
+        load_object("mine.py:a", tmp_path)
+    assert said in str(caught.value)
+
+
+def test_a_reference_that_no_file_system_takes_is_refused() -> None:
+    for ref in ("a\0b.py:name", "x" * 300 + ".py:name"):
+        with pytest.raises(RequestError, match="cannot read"):
+            load_object(ref)

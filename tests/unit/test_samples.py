@@ -371,3 +371,9 @@ def test_memory_does_not_grow_with_samples(tmp_path: Path, form: str) -> None:
 
     few, many = (peak(opened(made(count), signature)) for count in (4, 40))
     assert many < 1.2 * few  # ten times the samples; digests and file names are what grows
+
+
+def test_a_path_that_the_system_refuses_is_the_fault_of_the_request() -> None:
+    error = code("x" * 300 + ".npz")
+    assert isinstance(error, RequestError)
+    assert (error.code, bool(error.hint)) == ("E-PATH", True)

@@ -107,3 +107,8 @@ def test_a_fact_that_cannot_be_true_is_refused(
 )
 def test_a_feature_with_a_bar_asks_for_either(present: set[str], missing: tuple[str, ...]) -> None:
     assert target.lacking(("avx2", "fma", "avx512_vnni|avx_vnni"), present) == missing
+
+
+def test_a_folder_of_targets_that_cannot_be_looked_into_is_the_fault_of_the_request() -> None:
+    with pytest.raises(RequestError, match="file name too long"):
+        target.load("arm64", Path("x" * 300))

@@ -243,3 +243,15 @@ def test_equal_weights_are_kept_once() -> None:
     )
     assert len(tidied(model)[0].graph.initializers) == 1
     assert same(model)
+
+
+def test_a_weight_that_is_an_output_is_left_alone_without_a_word(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = graphs.network(
+        [node("Add", ["x", "w"], ["y"])],
+        {"w": weight(12)},
+        outputs={"y": None, "w": [12]},
+    )
+    tidied(model)
+    assert not caplog.records

@@ -1,0 +1,55 @@
+"""What the accuracy gate must not let through: each case once shipped."""
+
+import numpy as np
+import numpy.typing as npt
+
+from edgepack.data import metrics
+from edgepack.gate.accuracy import Limit, judge
+from edgepack.gate.evaluate import Scored
+
+Outputs = dict[str, npt.NDArray[np.generic]]
+
+
+def scored(outputs: list[Outputs], labels: list[int] | None = None) -> Scored:
+    given = tuple(np.array(label) for label in labels or ())
+    return Scored(tuple(outputs), given, tuple(range(len(outputs))))
+
+
+def limit(metric: str | None = None) -> Limit:
+    return Limit(None if metric is None else metrics.load(metric), None, strict=False, where="here")
+
+
+def test_a_small_output_that_is_destroyed_is_not_hidden_by_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    boxes, scores = rng.uniform(0, 640, (32, 1, 4)), rng.uniform(0, 1, (32, 1, 80))
+    noise = rng.uniform(0, 1, scores.shape)
+    float_ = scored([{"boxes": b, "scores": s} for b, s in zip(boxes, scores, strict=True)])
+    shipped = scored([{"boxes": b, "scores": s} for b, s in zip(boxes, noise, strict=True)])
+    judged = judge(float_, shipped, limit())
+    assert not judged.passed
+    assert "'scores'" in judged.sentence
+
+
+def test_an_output_that_the_metric_does_not_see_may_not_become_a_constant() -> None:
+    rng = np.random.default_rng(0)
+    scores, ages = rng.normal(size=(64, 1, 3)), 10 + rng.normal(size=(64, 1, 1))
+    labels = [int(row.argmax()) for row in scores]
+    float_ = scored([{"s": s, "age": a} for s, a in zip(scores, ages, strict=True)], labels)
+    still = scored([{"s": s, "age": np.full((1, 1), 10.0)} for s in scores], labels)
+    judged = judge(float_, still, limit("top1"))
+    assert not judged.passed
+    assert "'age'" in judged.sentence
+    assert judge(float_, float_, limit("top1")).passed
+
+
+def test_a_float_model_no_better_than_chance_is_said_to_be_one() -> None:
+    rows = [np.eye(4)[None, i % 4] for i in range(40)]
+    off_by_one = scored([{"s": row} for row in rows], [(i + 1) % 4 for i in range(40)])
+    assert "no better than chance" in judge(off_by_one, off_by_one, limit("top1")).sentence
+
+
+def test_an_output_that_is_not_a_number_is_refused() -> None:
+    fine = scored([{"s": np.array([[0.1, 0.9]])}] * 3, [1, 1, 1])
+    broken = scored([{"s": np.array([[np.nan, 0.9]])}] * 3, [1, 1, 1])
+    assert not judge(fine, broken, limit("top1")).passed
+    assert not judge(fine, broken, limit()).passed
