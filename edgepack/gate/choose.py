@@ -6,7 +6,6 @@ from typing import Literal
 
 from edgepack.base import units
 from edgepack.base.errors import GateError, MachineError
-from edgepack.bench.comparison import Comparison
 from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
@@ -74,7 +73,7 @@ class Chosen:
     judged: Judged
     scored: Scored
     items: Items
-    comparison: Comparison | None
+    comparison: speed.Comparison | None
     sentences: tuple[str, ...]
 
 
@@ -227,7 +226,7 @@ class _Trial:
         same = sum(all((a[name] == b[name]).all() for name in a) for a, b in pairs)
         self.say(f"default and exact mode agree bit for bit on {same} of {len(exact.outputs)}")
 
-    def _speed(self, candidate: Candidate, items: Items) -> Comparison | None:
+    def _speed(self, candidate: Candidate, items: Items) -> speed.Comparison | None:
         """Compare with float where this machine is a device of the target and speed is wanted."""
         terms, target = self.terms, self.rewritten.plan.target
         if terms.objective != "speed" or terms.require_int8 or terms.replayed:

@@ -1,13 +1,43 @@
 """The speed gate: where a device of the target is at hand, int8 must not be slower than float."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
-from edgepack.bench.comparison import Comparison, compare
+from edgepack.base.errors import GateError, RequestError
+from edgepack.base.files import sha256
+from edgepack.bench.contest import Contest, Terms
+from edgepack.bench.record import Run
+from edgepack.bench.rivals import Rivals, arm
 from edgepack.bench.sampler import take
+from edgepack.bench.verdict import Bars, Groups, Verdict, judge
 from edgepack.runtime import machine
 from edgepack.runtime.session import Options, Session
 from edgepack.spec.manifest import Runtime
 from edgepack.spec.signature import Sample
+
+_BARS = Bars()
+_BUDGETS = (30.0, 600.0)  # seconds; the second is for models too slow for the first
+_ERROR = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How long the candidate takes, as a multiple of float.
+
+    Attributes:
+        ratio: As ``Verdict.ratio``.
+        interval: Of ``ratio``, 95 %, all looks together.
+        verdict: ``not slower`` where the interval ends below what is tolerated, ``slower`` where
+            it begins above, else ``inconclusive``.
+        clock: ``cpu`` with one thread, else ``wall``.
+        log_ratios: One per pair of sessions, grouped by process.
+    """
+
+    ratio: float
+    interval: tuple[float, float]
+    verdict: str
+    clock: str
+    threads: int
+    log_ratios: tuple[tuple[float, ...], ...]
 
 
 def not_a_device(runtime: Runtime) -> str:
@@ -23,10 +53,22 @@ def measure(float_: bytes, shipped: bytes, sample: Sample, threads: int) -> Comp
         shipped: The candidate.
         sample: A full sample, state included.
         threads: Threads of one operator.
+
+    Raises:
+        GateError: The models are too slow to compare in the time a build may spend on it.
     """
     options = Options(threads=threads)
-    return compare(
-        _opener(float_, options, sample), _opener(shipped, options, sample), threads=threads
+    a = arm("float", float_, sha256(float_), options)
+    b = arm("candidate", shipped, sha256(shipped), options)
+    rivals = Rivals(a, b, [sample], "a sample that was kept out of calibration")
+    run, verdict = _compare(rivals)
+    return Comparison(
+        ratio=verdict.ratio,
+        interval=verdict.interval,
+        verdict=_word(verdict),
+        clock=run.clock,
+        threads=threads,
+        log_ratios=tuple(map(tuple, run.log_ratios)),
     )
 
 
@@ -37,9 +79,29 @@ def latency(model: bytes, sample: Sample, threads: int) -> float:
     return timing.percentiles()["wall"]["p90"]
 
 
-def _opener(model: bytes, options: Options, sample: Sample) -> Callable[[], Callable[[], object]]:
-    def open_session() -> Callable[[], object]:
-        session = Session(model, options)
-        return lambda: session.run(sample)
+def _compare(rivals: Rivals) -> tuple[Run, Verdict]:
+    """Compare within the first budget that holds enough processes."""
+    for budget in _BUDGETS:
+        try:
+            return Contest(rivals, Terms(_until_seen, budget=budget, error=_ERROR)).compare()
+        except RequestError as error:
+            reason = str(error)
+    raise GateError(
+        "E-GATE",
+        f"speed cannot be shown: {reason}",
+        hint="--prefer size ships on accuracy alone",
+    )
 
-    return open_session
+
+def _until_seen(groups: Groups, error: float) -> tuple[Verdict, bool]:
+    """Judge a look; it is enough where one end of the interval answers the gate's question."""
+    verdict = judge(groups, error, _BARS)
+    return verdict, _word(verdict) != "inconclusive"
+
+
+def _word(verdict: Verdict) -> str:
+    """Say what the gate asks: stricter than ``no difference``, content with less than faster."""
+    low, high = verdict.interval
+    if high < 1 + _BARS.tolerate:
+        return "not slower"
+    return "slower" if low > 1 + _BARS.tolerate else "inconclusive"
