@@ -101,11 +101,17 @@ def ask(job: Job, folder: Path, *, limit: float) -> Line:
     if last.failure is not None:
         known: type[EdgepackError] = getattr(errors, last.failure.kind)
         raise known(last.failure.code, last.failure.message, hint=last.failure.hint)
+    if last.pairs is None and last.faces is None:
+        raise MachineError("E-CHILD", "a child process ended without an answer")
     return last
 
 
 def _line(text: bytes) -> Line:
-    return msgspec.json.decode(text, type=Line)
+    """Read a line; that of a child which was ended while it wrote says nothing."""
+    try:
+        return msgspec.json.decode(text, type=Line)
+    except msgspec.DecodeError:
+        return Line()
 
 
 def _environment() -> dict[str, str]:

@@ -142,10 +142,10 @@ class Contest:
         plan = self._plan
         assert plan is not None
         while len(self._processes) < number:
-            if len(self._processes) >= 2 and self._elapsed > self.terms.budget:
+            done, budget = self._processes, self.terms.budget
+            if len(done) >= 2 and self._elapsed + done[-1].seconds > budget:
                 break
-            limit = self.terms.budget / FEWEST
-            self._processes.append(self._process(stage, plan, limit))
+            done.append(self._process(stage, plan, budget / FEWEST))
         clock = self.clock
         return [[pair.log_ratio(clock) for pair in each.pairs] for each in self._processes]
 

@@ -40,10 +40,10 @@ def doubts(run: Run) -> tuple[Doubt, ...]:
 
 
 def _cut(run: Run) -> str:
-    planned, done = run.plan.looks[-1], len(run.processes)
-    if done >= planned or run.elapsed <= run.budget:
+    done = len(run.processes)
+    if done in run.plan.looks:
         return ""
-    return f"the budget ended after {done} of {planned} processes"
+    return f"it ended after {done} of {run.plan.looks[-1]} processes, between two planned looks"
 
 
 def _preempted(run: Run) -> str:
@@ -55,6 +55,8 @@ def _preempted(run: Run) -> str:
 
 
 def _crowded(run: Run) -> str:
+    if run.realtime:  # the others wait
+        return ""
     cores = run.machine.get("cores", 1)
     load = max(run.before.load or 0.0, run.after.load or 0.0)
     return f"the load was {load:.1f} on {cores} cores" if load > _CROWD * cores else ""

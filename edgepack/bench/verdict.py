@@ -25,6 +25,7 @@ FEWEST = 5
 """Processes below which nothing is decided."""
 
 _POWER = 0.9
+_OPEN: Decision = "inconclusive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +97,17 @@ def judge(groups: Groups, error: float, bars: Bars) -> Verdict:
     )
 
 
-_OPEN: Decision = "inconclusive"
-
-
 def decided(verdict: Verdict) -> bool:
     """Whether there is nothing left to measure for."""
     return verdict.decision != _OPEN
 
 
+Judge: TypeAlias = Callable[[Groups, float], tuple[Verdict, bool]]
+"""From the groups and the error of one look to its verdict, and whether that is enough."""
+
+
 def walk(
-    look: Callable[[int], Groups], looks: Sequence[int], error: float, judge_: "Judge"
+    look: Callable[[int], Groups], looks: Sequence[int], error: float, judged: Judge
 ) -> Verdict:
     """Go from look to look until one decides, or the measuring ends.
 
@@ -115,19 +117,15 @@ def walk(
             ratios.
         looks: Numbers of processes, planned beforehand, ascending.
         error: How often the intervals of all looks together may miss the true ratio.
-        judge_: Returns the verdict of a look, and whether it ends the walk.
+        judged: Returns the verdict of a look, and whether it ends the walk.
     """
     assert looks, "at least one look is planned"
     for number in looks:
         groups = look(number)
-        verdict, final = judge_(groups, error / len(looks))
+        verdict, final = judged(groups, error / len(looks))
         if final or len(groups) < number:
             break
     return verdict
-
-
-Judge: TypeAlias = Callable[[Groups, float], tuple[Verdict, bool]]
-"""From the groups and the error of one look to its verdict, and whether that is enough."""
 
 
 def _decide(low: float, high: float, bars: Bars) -> Decision:

@@ -133,7 +133,7 @@ def _measure(contest: "Contest", out: Path | None) -> "Run":
     from edgepack.bench.record import encode
 
     try:
-        contest.compare()
+        run, _ = contest.compare()
     except KeyboardInterrupt:
         kept = out is not None and contest.measured > 0
         hint = "nothing was written"
@@ -142,7 +142,6 @@ def _measure(contest: "Contest", out: Path | None) -> "Run":
             hint = f"edgepack compare --from {out}"
         terminal.complain("E-INTERRUPTED", f"interrupted after {contest.measured} processes", hint)
         raise typer.Exit(130) from None
-    run = contest.record()
     if out is not None:
         write_whole(out, encode(run))
     return run

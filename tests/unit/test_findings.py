@@ -84,14 +84,14 @@ def times(*seconds: float, switches: int = 0) -> tuple[Process, ...]:
 
 
 DOUBTS = {
-    "cut": changed(elapsed=61.0),
+    "cut": changed(processes=times(*[0.01] * 6)),
     "preempted": changed(processes=times(*[0.01] * 5, switches=1)),
     "crowded": changed(after=at(load=3.0)),
     "stolen": changed(after=at(stolen=10.5)),
     "throttled": changed(after=at(throttled=4)),
     "governed": changed(before=at(governor="powersave")),
     "short": changed(processes=times(*[0.00002] * 5)),
-    "drifting": changed(processes=times(0.01, 0.01, 0.011, 0.012, 0.013, 0.013)),
+    "drifting": changed(processes=times(0.01, 0.01, 0.012, 0.013, 0.013)),
     "made_up": changed(inputs="made up"),
 }
 
@@ -102,6 +102,10 @@ def test_each_doubt_is_raised_by_its_cause_alone_and_has_a_remedy(name: str) -> 
     assert [each.name for each in found] == [name]
     assert found[0].cause
     assert found[0].remedy
+
+
+def test_a_crowd_does_not_disturb_real_time_bursts() -> None:
+    assert doubts(changed(after=at(load=3.0), realtime=True)) == ()
 
 
 def test_a_machine_that_tells_nothing_raises_no_doubt() -> None:
