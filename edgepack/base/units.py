@@ -49,3 +49,38 @@ def parse_size(text: str) -> int:
     if not 0 <= value < math.inf:
         raise ValueError(f"{text!r} is not a size")
     return round(value)
+
+
+def parse_percent(text: str) -> float:
+    """Read a fraction from text: ``parse_percent("0.5%")`` is ``0.005``.
+
+    Raises:
+        ValueError: The text is not a finite number, at least 0, with a percent sign.
+    """
+    clean = text.strip()
+    if not clean.endswith("%"):
+        raise ValueError(f"{text!r} has no percent sign")
+    return _number(clean[:-1], text) / 100
+
+
+def parse_duration(text: str) -> float:
+    """Read seconds from text: ``parse_duration("60s")`` is ``60.0``; also ``ms`` and ``min``.
+
+    Raises:
+        ValueError: The text is not a finite number, at least 0, with one of these units.
+    """
+    clean = text.strip()
+    for unit, scale in (("min", 60.0), ("ms", 1e-3), ("s", 1.0)):
+        if clean.endswith(unit):
+            return _number(clean.removesuffix(unit), text) * scale
+    raise ValueError(f"{text!r} has no unit s, ms or min")
+
+
+def _number(digits: str, text: str) -> float:
+    try:
+        value = float(digits)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{text!r} is not a number, at least 0, with a unit")
+    return value

@@ -6,7 +6,6 @@ from typing import Literal
 
 from edgepack.base import units
 from edgepack.base.errors import GateError
-from edgepack.bench.comparison import Comparison
 from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
@@ -42,7 +41,7 @@ class Clocked:
         latency: Seconds at the 90th percentile, None where no limit was set.
     """
 
-    comparison: Comparison | None = None
+    comparison: speed.Comparison | None = None
     latency: float | None = None
 
 
@@ -324,7 +323,7 @@ class Chooser:
             latency = speed.latency(candidate.data, self._sample(items), machine.threads())
         return Clocked(comparison, latency), about
 
-    def _compare(self, candidate: Candidate, items: Items) -> Comparison:
+    def _compare(self, candidate: Candidate, items: Items) -> speed.Comparison:
         float_, sample = self._rewritten.float_.data, self._sample(items)
         return speed.measure(float_, candidate.data, sample, machine.threads())
 
@@ -360,7 +359,7 @@ class _Found:
     floats: dict[int, tuple[Items, Scored]] = field(default_factory=dict)
 
 
-def _verdict(candidate: Candidate, result: Comparison) -> str:
+def _verdict(candidate: Candidate, result: speed.Comparison) -> str:
     low, high = result.interval
     return (
         f"{candidate.name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of "

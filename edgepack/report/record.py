@@ -23,7 +23,7 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     verdict: str
     clock: str
     threads: int
-    log_ratios: tuple[float, ...]
+    log_ratios: tuple[tuple[float, ...], ...]
 
 
 class Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -151,10 +151,11 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     Raises:
         ModelError: The runtime refuses the model.
     """
-    return Session(bundle.model, _options(bundle.manifest, threads), str(bundle.path))
+    return Session(bundle.model, shipped_options(bundle.manifest, threads), str(bundle.path))
 
 
-def _options(manifest: Manifest, threads: int | None) -> Options:
+def shipped_options(manifest: Manifest, threads: int | None) -> Options:
+    """Return the session options that a manifest asks for, on this machine; see ``load``."""
     entries = dict(manifest.runtime.session)
     wanted = int(entries.pop("intra_op_num_threads", 0)) if threads is None else threads
     level: Any = entries.pop("graph_optimization_level", "all")

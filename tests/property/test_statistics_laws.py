@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepack.base import registry
-from edgepack.bench import comparison
+from edgepack.bench.verdict import Bars, judge
 from edgepack.calibration.statistics import Statistics
 
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -42,22 +42,37 @@ def test_a_range_lies_within_what_was_seen(name: str, values: list[float]) -> No
     assert min(values) <= low <= high <= max(values)
 
 
-ratios = st.lists(st.floats(-1, 1), min_size=6, max_size=20)
+groups = st.lists(st.lists(st.floats(-1, 1), min_size=2, max_size=2), min_size=5, max_size=20)
 
 
-@given(ratios)
-def test_a_verdict_says_what_its_interval_says(log_ratios: list[float]) -> None:
-    found = comparison._judge(log_ratios, "cpu", 1)
+@given(groups)
+def test_a_verdict_says_what_its_interval_says(log_ratios: list[list[float]]) -> None:
+    found = judge(log_ratios, 0.01, Bars())
     low, high = found.interval
     assert low <= found.ratio <= high
-    edge = 1 + comparison.TOLERATE
-    expected = "not slower" if high < edge else "slower" if low > edge else "inconclusive"
-    assert found.verdict == expected
+    if low > 1.005:
+        assert found.decision == "slower"
+    elif high < 1 / 1.005:
+        assert found.decision == "faster"
+    else:
+        same = low > 1 / 1.02 and high < 1.02
+        assert found.decision == ("no difference" if same else "inconclusive")
 
 
-@given(ratios)
-def test_swapping_a_and_b_inverts_the_interval(log_ratios: list[float]) -> None:
-    found = comparison._judge(log_ratios, "cpu", 1)
-    turned = comparison._judge([-x for x in log_ratios], "cpu", 1)
+@given(groups)
+def test_swapping_a_and_b_inverts_the_verdict(log_ratios: list[list[float]]) -> None:
+    found = judge(log_ratios, 0.01, Bars())
+    turned = judge([[-x for x in group] for group in log_ratios], 0.01, Bars())
     np.testing.assert_allclose(turned.interval, [1 / x for x in reversed(found.interval)])
     assert math.isclose(turned.ratio * found.ratio, 1)
+    opposite = {"slower": "faster", "faster": "slower"}
+    assert turned.decision == opposite.get(found.decision, found.decision)
+
+
+@given(groups, st.data())
+def test_a_verdict_does_not_depend_on_the_order(
+    log_ratios: list[list[float]], data: st.DataObject
+) -> None:
+    mixed = data.draw(st.permutations(log_ratios))
+    found, again = (judge(each, 0.01, Bars()) for each in (log_ratios, mixed))
+    np.testing.assert_allclose(again.interval, found.interval)

@@ -183,17 +183,17 @@ def test_the_session_is_opened_as_the_manifest_says(tmp_path: Path) -> None:
         "session.disable_prepacking": "1",
     }
     manifest = edgepack.load(doubler(tmp_path, runtime={"session": entries})).manifest
-    options = runtime_model._options(manifest, None)
+    options = runtime_model.shipped_options(manifest, None)
     assert (options.threads, options.level) == (3, "basic")
     assert options.entries == {"session.disable_prepacking": "1"}
-    assert runtime_model._options(manifest, 2).threads == 2
-    assert runtime_model._options(manifest, 0).threads == machine.threads()
+    assert runtime_model.shipped_options(manifest, 2).threads == 2
+    assert runtime_model.shipped_options(manifest, 0).threads == machine.threads()
 
 
 def opened_exact(folder: Path, int8: Any, kind: str) -> bool:
     operators = {"operators": {"MatMul": {kind: 1}}}
     model = edgepack.load(doubler(folder, target={"int8": int8}, precision=operators))
-    return runtime_model._options(model.manifest, 1).exact
+    return runtime_model.shipped_options(model.manifest, 1).exact
 
 
 def test_integers_for_a_cpu_that_does_not_saturate_meet_one_that_does_in_exact_mode(

@@ -89,3 +89,29 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 @pytest.mark.parametrize("number", [0, 999, 1000, 1500, 999_949, 25_000_000, 1_300_000_000_000])
 def test_a_printed_size_is_read_back_to_its_digits(number: int) -> None:
     assert units.size(units.parse_size(units.size(number))) == units.size(number)
+
+
+@pytest.mark.parametrize(
+    ("text", "fraction"), [("0.5%", 0.005), ("2 %", 0.02), ("0%", 0.0), (" 150% ", 1.5)]
+)
+def test_a_percentage_is_read_as_a_fraction(text: str, fraction: float) -> None:
+    assert units.parse_percent(text) == fraction
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("60s", 60.0), ("250ms", 0.25), ("2min", 120.0), ("1.5 s", 1.5)]
+)
+def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
+    assert units.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "%", "0.5", "-1%", "nan%", "inf%", "half%", "1%%"])
+def test_what_is_no_percentage_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"no percent sign|is not a number"):
+        units.parse_percent(text)
+
+
+@pytest.mark.parametrize("text", ["", "s", "60", "-1s", "nans", "infmin", "1h", "1 sec"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"has no unit|is not a number"):
+        units.parse_duration(text)

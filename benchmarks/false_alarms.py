@@ -1,0 +1,104 @@
+"""How often ``edgepack compare`` is wrong: equal models called different, slower ones not found.
+
+Usage: ``python benchmarks/false_alarms.py CASE RUNS [SECONDS]``; CASE is a key of ``CASES``. Every
+run is a whole ``edgepack compare`` with an order of turns of its own; it is kept, with the load it
+met, in ``results/false_alarms.json``, and later calls add to what is there. Stops after SECONDS.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import beta
+
+HERE = Path(os.path.relpath(Path(__file__).parent))
+RESULTS = HERE / "results" / "false_alarms.json"
+
+_REALTIME = ("--budget", "30s", "--realtime", "--detect", "1%")
+
+CASES: dict[str, tuple[int, int, tuple[str, ...]]] = {
+    "equal": (20, 20, ("--budget", "10s")),
+    "equal_wall": (20, 20, ("--budget", "10s", "--threads", "2")),
+    "plus_2": (100, 102, ("--budget", "60s")),
+    "plus_3": (100, 103, ("--budget", "30s")),
+    "plus_1_realtime": (100, 101, _REALTIME),
+    "plus_1_realtime_tolerate_0": (100, 101, (*_REALTIME, "--tolerate", "0%")),
+}
+"""Layers of A, layers of B (see ``chain.py``), options."""
+
+KEPT = (
+    *("decision", "ratio", "interval", "smallest_effect", "clock", "processes", "pairs"),
+    *("log_ratios", "looks", "elapsed", "load"),
+)
+
+
+def compare(models: tuple[str, str], options: tuple[str, ...]) -> dict[str, Any]:
+    """Run one comparison; one that cannot be planned in its budget is kept as inconclusive."""
+    threads = () if "--threads" in options else ("--threads", "1")
+    command = [sys.executable, "-m", "edgepack", "compare", *models, *threads, *options]
+    done = subprocess.run([*command, "--json", "-q"], capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 8, 9}:
+        return {"decision": "inconclusive", "error": done.stderr.strip().splitlines()[0]}
+    found = json.loads(done.stdout)
+    return {key: found[key] for key in KEPT}
+
+
+def rate(runs: list[dict[str, Any]], decision: str) -> dict[str, Any]:
+    """Return how often that was decided, with the 95 % interval of Clopper and Pearson."""
+    n, k = len(runs), sum(run["decision"] == decision for run in runs)
+    low = beta.ppf(0.025, k, n - k + 1) if k else 0.0
+    high = beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+    return {"n": n, "runs": k, "interval": [round(float(low), 4), round(float(high), 4)]}
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rates of every decision, and how long it took under which load."""
+    ended = [run for run in runs if "elapsed" in run]
+    words = ("slower", "faster", "no difference", "inconclusive")
+    return {
+        "decided": {word: rate(runs, word) for word in words},
+        "median_seconds": statistics.median(run["elapsed"] for run in ended) if ended else None,
+        "median_load": statistics.median(run["load"][0] for run in ended) if ended else None,
+        "median_smallest_effect": statistics.median(run["smallest_effect"] for run in ended)
+        if ended
+        else None,
+    }
+
+
+def main(case: str, runs: str, seconds: str = "inf") -> None:
+    """Add so many runs of a case to the file."""
+    a, b, options = CASES[case]
+    end = time.monotonic() + float(seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        layers = map(str, {a, b})
+        subprocess.run([sys.executable, str(HERE / "chain.py"), folder, *layers], check=True)
+        models = (f"{folder}/chain_{a}.onnx", f"{folder}/chain_{b}.onnx")
+        for _ in range(int(runs)):
+            if time.monotonic() > end:
+                break
+            keep(case, compare(models, options))
+
+
+def keep(case: str, run: dict[str, Any]) -> None:
+    """Add one run to the file."""
+    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    entry = known.setdefault(case, {"runs": []})
+    entry["runs"].append(run)
+    a, b, options = CASES[case]
+    entry["command"] = f"python benchmarks/false_alarms.py {case} {len(entry['runs'])}"
+    entry["layers"], entry["options"] = [a, b], options
+    entry["summary"] = summary(entry["runs"])
+    RESULTS.parent.mkdir(exist_ok=True)
+    draft = RESULTS.with_suffix(".draft")
+    draft.write_text(json.dumps(known, indent=None, sort_keys=True) + "\n")
+    draft.replace(RESULTS)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
