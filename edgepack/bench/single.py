@@ -60,7 +60,7 @@ def measure(path: Path, *, threads: int, runs: int, warmup: int) -> Result:
 
 
 def _open(path: Path, threads: int) -> tuple[Session, Sample, str]:
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         return _open_onnx(path, threads)
     bundle = open_bundle(path)
     if reason := machine.missing(bundle.manifest.runtime):

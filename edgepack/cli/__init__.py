@@ -55,11 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     _stop_on_signals()
     try:
         code = _run(args)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `edgepack targets | head`: nobody reads on
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # `edgepack targets | head`: typer exits by itself
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except OSError as error:
+        _trace(args, error)
         complain("E-SYSTEM", f"{type(error).__name__}: {error}", "look at the disk and the path")
         return 6
     return code

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgepack import devices
-from edgepack.base.errors import DataError, MachineError, RequestError, nearest
+from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
@@ -177,19 +178,23 @@ def _check_model(request: Request, folder: Path, project: Project | None) -> Non
         raise RequestError(
             "E-CONFIG", "edgepack.toml names no model", hint='[model] source = "..."'
         )
-    if model.endswith(".onnx") and project and (project.model.weights or project.model.dynamic):
+    if (
+        model.lower().endswith(".onnx")
+        and project
+        and (project.model.weights or project.model.dynamic)
+    ):
         raise RequestError(
             "E-CONFIG",
             "[model] weights and dynamic are for torch modules",
             hint="an .onnx file has its own",
         )
-    if ":" in model and not model.endswith((".onnx", *PROGRAMS)):
+    if ":" in model and not model.lower().endswith((".onnx", *PROGRAMS)):
         source = model.rpartition(":")[0]
         if source.endswith(".py"):
             _check_path(folder / source, "model")
         return
     _check_path(folder / model, "model")
-    if not model.endswith((".onnx", *PROGRAMS)):
+    if not model.lower().endswith((".onnx", *PROGRAMS)):
         raise RequestError(
             "E-MODEL-KIND",
             f"cannot tell what kind of model {model!r} is",
@@ -198,14 +203,30 @@ def _check_model(request: Request, folder: Path, project: Project | None) -> Non
 
 
 def _check_path(path: Path, what: str) -> None:
-    if not path.exists():
-        known = [item.name for item in path.parent.glob("*")] if path.parent.is_dir() else []
-        hint = nearest(path.name, known) if known else "check the path"
-        raise RequestError("E-PATH", f"no {what} at {str(path)!r}", hint=hint)
+    if not _exists(path):
+        raise RequestError("E-PATH", f"no {what} at {str(path)!r}", hint=_beside(path))
     if path.is_dir():
         raise RequestError("E-PATH", f"the {what} {str(path)!r} is a directory", hint="give a file")
     if not os.access(path, os.R_OK):
         raise RequestError("E-PATH", f"the {what} {str(path)!r} is not readable")
+
+
+def _exists(path: Path) -> bool:
+    """Whether something can be found there; a path too long or closed to us has nothing."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _beside(path: Path) -> str:
+    """Offer the closest name in the folder, if one is close."""
+    try:
+        known = [item.name for item in path.parent.iterdir() if item.name != path.name]
+    except OSError:
+        return "check the path"
+    close = get_close_matches(path.name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "check the path"
 
 
 def _check_data(request: Request, folders: Mapping[str, Path]) -> None:
@@ -214,10 +235,8 @@ def _check_data(request: Request, folders: Mapping[str, Path]) -> None:
         if not isinstance(reference, str) or ":" in reference:
             continue
         path = folders[what] / reference
-        if not path.exists():
-            known = [item.name for item in path.parent.glob("*")] if path.parent.is_dir() else []
-            hint = nearest(path.name, known) if known else "check the path"
-            raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=hint)
+        if not _exists(path):
+            raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=_beside(path))
     if request.require == "int8" and request.calib is None:
         raise DataError(
             "E-CAL-EMPTY", "int8 is required and there are no calibration data", hint="add --calib"
@@ -242,7 +261,7 @@ def _metric(request: Request, folder: Path) -> metrics.Metric | None:
 def _name(request: Request) -> str:
     """Name the bundle after the model file: a folder's name would differ from place to place."""
     model = request.model or ""
-    if model.endswith((".onnx", *PROGRAMS)):
+    if model.lower().endswith((".onnx", *PROGRAMS)):
         return Path(model).stem
     source = model.rpartition(":")[0].removesuffix(".py")
     return Path(source.rpartition(".")[2] or source).name or "model"
@@ -250,6 +269,12 @@ def _name(request: Request) -> str:
 
 def _check_outputs(paths: tuple[Path, ...], *, force: bool) -> None:
     for item in (item for path in paths for item in (path, report_path(path))):
+        try:
+            item.is_dir()
+            folders = item.absolute().parents
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise RequestError("E-PATH", f"no output can be at {str(item)!r}: {reason}") from error
         if item.is_dir():
             raise RequestError(
                 "E-EXISTS", f"the output {str(item)!r} is a directory", hint="choose -o or --name"
@@ -258,7 +283,7 @@ def _check_outputs(paths: tuple[Path, ...], *, force: bool) -> None:
             raise RequestError(
                 "E-EXISTS", f"the output {str(item)!r} exists", hint="add --force to replace it"
             )
-        parent = next(folder for folder in item.absolute().parents if folder.exists())
+        parent = next(folder for folder in folders if _exists(folder))
         if not parent.is_dir():
             raise RequestError(
                 "E-PATH", f"{str(parent)!r} is a file, not a folder", hint="choose -o"
@@ -270,7 +295,7 @@ def _check_outputs(paths: tuple[Path, ...], *, force: bool) -> None:
 def _check_packages(request: Request) -> None:
     model = request.model or ""
     needed: dict[str, tuple[str, ...]] = {"build": _BUILD_MODULES}
-    if not model.endswith(".onnx"):
+    if not model.lower().endswith(".onnx"):
         needed["torch"] = ("torch",)
     for extra, modules in needed.items():
         missing = [name for name in modules if importlib.util.find_spec(name) is None]

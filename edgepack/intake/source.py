@@ -51,7 +51,7 @@ def load(job: Job) -> Source:
         ModelError: It cannot be read or exported, or is quantized already.
     """
     name = job.request.model or ""
-    source = _read(job, job.folder / name) if name.endswith(".onnx") else _export(job, name)
+    source = _read(job, job.folder / name) if name.lower().endswith(".onnx") else _export(job, name)
     if quantized := quantized_nodes(source.model):
         raise ModelError(
             "E-QUANT-TWICE",
@@ -94,7 +94,7 @@ def _export(job: Job, name: str) -> Source:
     from edgepack.export import ExportRequest, Subject, export
 
     subject: Subject
-    if name.endswith(PROGRAMS):
+    if name.lower().endswith(PROGRAMS):
         from edgepack.export.program import load_program
 
         subject, request = load_program(job.folder / name), ExportRequest()
