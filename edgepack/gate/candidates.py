@@ -101,11 +101,18 @@ def rewrite(
 
 
 def _sparing(plan: Plan, spared: frozenset[str]) -> Plan:
-    """Return the plan with some nodes left out of every lossy step that can leave nodes out."""
+    """Return the plan with some nodes left out of every lossy step that can leave nodes out.
+
+    A later step of the same name is what the first leaves nodes to: 8 bits, say, after 4.
+    """
+    seen: set[str] = set()
 
     def spare(bound: Bound) -> Bound:
         if isinstance(bound.step, Skip) or not _is_lossy(bound) or not spared:
             return bound
+        if bound.use in seen:
+            return bound
+        seen.add(bound.use)
         exclude = getattr(bound.step, "exclude", None)
         if exclude is None:
             return bound
@@ -146,7 +153,7 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             continue
         current, report = apply(bound.step, bound.use, current, context)
         records.append(_record(report))
-        left |= {edit.where: edit.what for edit in report.edits if edit.left}
+        _account(report, left)
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
     return Candidate(
         _name(current, lossy=lossy),
@@ -158,10 +165,19 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
     )
 
 
+def _account(report: PassReport, left: dict[str, str]) -> None:
+    """Keep the first reason for each node left in float, and none for what a later step took."""
+    for edit in report.edits:
+        if edit.left:
+            left.setdefault(edit.where, edit.what)
+        elif edit.where != "graph":
+            left.pop(edit.where, None)
+
+
 def _name(model: ir.Model, *, lossy: bool) -> str:
     """Name a candidate after the precisions in it, such as ``int8`` or ``int8 and float16``."""
     found = {kind for counts in precisions(model).values() for kind in counts}
-    narrow = sorted(found & {"int8", "float16"}, reverse=True)
+    narrow = sorted(found & {"int8", "int4", "float16"}, reverse=True)
     return " and ".join(narrow) if lossy and narrow else "float32"
 
 
