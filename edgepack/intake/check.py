@@ -37,7 +37,7 @@ def check(request: Request) -> Job:
     for item in plans:
         if targets.shadows(item.target):
             notes.append(f"targets/{item.target.name}.toml hides the built-in target of that name")
-    _check_data(merged, folder)
+    _check_data(merged, folder, plans)
     metric = None if merged.evaluation is None else _metric(merged, folder)
     for device in merged.on:
         devices.open_device(device)
@@ -145,13 +145,14 @@ def _check_path(path: Path, what: str) -> None:
         raise RequestError("E-PATH", f"the {what} {str(path)!r} is not readable")
 
 
-def _check_data(request: Request, folder: Path) -> None:
+def _check_data(request: Request, folder: Path, plans: tuple[Plan, ...]) -> None:
     for what, reference in (("calibration", request.calib), ("evaluation", request.evaluation)):
         if not isinstance(reference, str) or ":" in reference:
             continue
         if not (folder / reference).exists():
             raise RequestError("E-PATH", f"no {what} data at {str(folder / reference)!r}")
-    if request.require == "int8" and request.calib is None:
+    static = any(step.use == "quantize_static" for item in plans for step in item.graph)
+    if request.require == "int8" and request.calib is None and static:
         raise DataError(
             "E-CAL-EMPTY", "int8 is required and there are no calibration data", hint="add --calib"
         )
