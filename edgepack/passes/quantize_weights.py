@@ -2,7 +2,7 @@
 
 At 8 bits weights are stored in int8 and unpacked when the model is loaded: float speed and float
 memory, a quarter of the file. At 4 bits matrices become MatMulNBits, which reads packed blocks:
-smaller in memory too. (At 8 bits that kernel needs a runtime newer than 1.20, and was slower.)
+smaller in memory too. (At 8 bits that kernel needs a runtime newer than 1.20.)
 Embedding tables get int8 rows either way. Rounding is to nearest, with scales of least error.
 """
 
@@ -26,7 +26,7 @@ _FEWEST_IN_A_BLOCK = 16
 
 _DOT_PRODUCT = "asimddp"
 """With it ARM cores have a kernel that rounds the input to bytes; without, the result would depend
-on the core. (2.6 times fewer instructions on an emulated Cortex-A76.)"""
+on the core."""
 
 
 class QuantizeWeights(Step, frozen=True):
