@@ -124,6 +124,25 @@ def detection(
     }
 
 
+def embeddings(plain: list[np.ndarray], other: list[np.ndarray], _: list[np.ndarray]) -> Figures:
+    """Compare sentence vectors: cosine to the float model's, same nearest neighbour."""
+    one, two = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in map(np.concatenate, (plain, other))
+    )
+    cosine = (one * two).sum(axis=1)
+    nearest = [(rows @ rows.T - 2 * np.eye(len(rows))).argmax(axis=1) for rows in (one, two)]
+    return {
+        "n": len(one),
+        "cosine": interval(lambda g: float(cosine[g].mean()), len(one)),
+        "worst_cosine": float(cosine.min()),
+        "same_neighbour": float((nearest[0] == nearest[1]).mean()),
+    }
+
+
+COMPARISONS = {"agreement": classes, "auc": detection, "cosine": embeddings}
+
+
 def main() -> None:
     """Run all models over the evaluation set and print one JSON object."""
     parser = argparse.ArgumentParser(
@@ -146,7 +165,7 @@ def main() -> None:
         scores[path] = by_group([output for output, _ in runs], groups)
         if request.save_input and path == request.models[0]:
             np.savez(request.save_input, allow_pickle=False, **runs[len(runs) // 2][1])
-    compare = classes if facts["data"]["metric"] == "agreement" else detection
+    compare = COMPARISONS[facts["data"]["metric"]]
     result = {"command": f"python {shlex.join(sys.argv)}", "onnxruntime": ort.__version__}
     result["mode"] = "exact" if request.exact else "default"
     plain = scores[request.models[0]]

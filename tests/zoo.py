@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
-from onnx import helper
+from onnx import TensorProto, helper
 
 from tests import convolutions as conv
 from tests.graphs import network
@@ -84,6 +84,62 @@ def transformer() -> ir.Model:
             "down": weight(32, size, seed=10) / 6,
         },
         shape=["batch", 7, size],
+    )
+
+
+def recurrent() -> ir.Model:
+    """An LSTM in both directions with bias and first state, and a GRU after it."""
+    return network(
+        [
+            node(
+                "LSTM",
+                ["x", "w", "r", "b", "", "h0", "c0"],
+                ["h", "last"],
+                name="lstm",
+                hidden_size=8,
+                direction="bidirectional",
+            ),
+            node("Transpose", ["h"], ["t"], name="transpose", perm=[0, 2, 1, 3]),
+            node("Reshape", ["t", "shape"], ["f"], name="reshape"),
+            node("GRU", ["f", "gw", "gr"], ["y"], name="gru", hidden_size=8),
+        ],
+        {
+            "w": weight(2, 32, 5, seed=1) / 2,
+            "r": weight(2, 32, 8, seed=2) / 3,
+            "b": weight(2, 64, seed=3) / 4,
+            "h0": weight(2, 2, 8, seed=4) / 4,
+            "c0": weight(2, 2, 8, seed=5) / 4,
+            "shape": np.array([6, 2, 16], np.int64),
+            "gw": weight(1, 24, 16, seed=6) / 4,
+            "gr": weight(1, 24, 8, seed=7) / 3,
+        },
+        shape=[6, 2, 5],
+        outputs=["y", "last"],
+    )
+
+
+def embedding() -> ir.Model:
+    """Two look-ups in one table, one in another, and a table that an Add reads too."""
+    return network(
+        [
+            node("Cast", ["x"], ["ids"], name="cast", to=TensorProto.INT64),
+            node("Gather", ["words", "ids"], ["a"], name="words1"),
+            node("Abs", ["ids"], ["place"], name="abs"),
+            node("Gather", ["words", "place"], ["b"], name="words2"),
+            node("Gather", ["kinds", "ids"], ["c"], name="kinds"),
+            node("Gather", ["both", "ids"], ["d"], name="both"),
+            node("Sum", ["a", "b", "c", "d"], ["s"], name="sum"),
+            node("MatMul", ["s", "w"], ["m"], name="matmul"),
+            node("Add", ["m", "both"], ["y"], name="add"),
+        ],
+        {
+            "words": weight(32, 16) * np.linspace(0.01, 4, 32, dtype=np.float32)[:, None],
+            "kinds": weight(9, 16, seed=1),
+            "both": weight(8, 16, seed=2),
+            "w": weight(16, 16, seed=3) / 4,
+        },
+        shape=[8, 8],
+        outputs={"y": None},
     )
 
 
@@ -206,6 +262,8 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "mean_13": lambda: conv.spatial_mean(keepdims=0, opset=13),
     "transformer": transformer,
     "lstm": lstm,
+    "recurrent": recurrent,
+    "embedding": embedding,
     "conv_transpose": conv.conv_transpose,
     "shared_weight": shared_weight,
     "wide_names": conv.wide_names,

@@ -157,8 +157,7 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             continue
         current, report = apply(bound.step, bound.use, current, context)
         records.append(_record(report))
-        # The first reason stands: a later pass only sees what an earlier one left.
-        left = {edit.where: edit.what for edit in report.edits if edit.left} | left
+        _account(report, left)
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
     spared = tuple(sorted(context.spared)) if lossy else ()
     return Candidate(
@@ -172,6 +171,15 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
     )
 
 
+def _account(report: PassReport, left: dict[str, str]) -> None:
+    """Keep the first reason for each node left in float, and none for what a later step took."""
+    for edit in report.edits:
+        if edit.left:
+            left.setdefault(edit.where, edit.what)
+        elif edit.where != "graph":
+            left.pop(edit.where, None)
+
+
 def _still_left(model: ir.Model, left: dict[str, str]) -> dict[str, str]:
     """Keep the reasons of nodes that do compute in float in the end."""
     final = {str(node.name): whole_precision(node) for node in model.graph}
@@ -181,7 +189,7 @@ def _still_left(model: ir.Model, left: dict[str, str]) -> dict[str, str]:
 def _name(model: ir.Model, spared: tuple[str, ...], *, lossy: bool) -> str:
     """Name a candidate after the precisions in it, such as ``int8 and float16``."""
     found = {kind for counts in precisions(model).values() for kind in counts}
-    narrow = sorted(found & {"int8", "float16"}, reverse=True)
+    narrow = sorted(found & {"int8", "int4", "float16"}, reverse=True)
     if not (lossy and narrow):
         return "float32"
     name = " and ".join(narrow)

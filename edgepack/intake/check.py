@@ -47,7 +47,7 @@ def check(request: Request) -> Job:
     _check_model(merged, folder, project)
     plans = plans_for(request)
     notes += _shadowing(plans)
-    _check_data(merged, folders)
+    _check_data(merged, folders, plans)
     _check_limits(merged)
     metric = _metric(merged, folders["metric"])
     _check_devices(merged, plans)
@@ -229,7 +229,7 @@ def _beside(path: Path) -> str:
     return f"did you mean {close[0]!r}?" if close else "check the path"
 
 
-def _check_data(request: Request, folders: Mapping[str, Path]) -> None:
+def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan, ...]) -> None:
     for what in ("calib", "evaluation"):
         reference = getattr(request, what)
         if not isinstance(reference, str) or ":" in reference:
@@ -237,7 +237,8 @@ def _check_data(request: Request, folders: Mapping[str, Path]) -> None:
         path = folders[what] / reference
         if not _exists(path):
             raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=_beside(path))
-    if request.require == "int8" and request.calib is None:
+    static = any(step.use == "quantize_static" for item in plans for step in item.graph)
+    if request.require == "int8" and request.calib is None and static:
         raise DataError(
             "E-CAL-EMPTY", "int8 is required and there are no calibration data", hint="add --calib"
         )

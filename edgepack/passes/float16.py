@@ -15,6 +15,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 
 from edgepack.base.errors import RequestError, nearest
 from edgepack.graph.constants import add_constant, constant
+from edgepack.graph.precision import restores
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
@@ -23,7 +24,14 @@ _LARGEST = float(np.finfo(np.float16).max)
 
 _KEEP = frozenset(
     {"Cast", "CastLike", "Constant", "ConstantOfShape", "Range", "Resize", "Upsample", "If", "Loop"}
-    | {"Scan", "QuantizeLinear", "DequantizeLinear", "NonMaxSuppression", "RandomNormal"}
+    | {
+        "Scan",
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "NonMaxSuppression",
+        "RandomNormal",
+    }
     | {"RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "EyeLike"}
 )
 """Type fixed by an attribute, by a float32 operand, or by a subgraph."""
@@ -57,7 +65,7 @@ class Float16(Step, frozen=True):
             reason = "excluded by the recipe" if node.name in self.exclude else _why_not(node)
             if not reason:
                 chosen.add(node)
-            elif node.op_type not in _KEEP and _is_float(node.outputs[0]):
+            elif node.op_type not in _KEEP and not restores(node) and _is_float(node.outputs[0]):
                 yield Edit(str(node.name), reason, left=True)
         _Converter(model.graph, chosen).convert()
         if chosen:
@@ -66,7 +74,7 @@ class Float16(Step, frozen=True):
 
 def _why_not(node: ir.Node) -> str:
     """Return the reason to leave ``node`` in float32, or an empty string."""
-    if node.op_type in _KEEP or node.domain not in {"", "ai.onnx"}:
+    if node.op_type in _KEEP or node.domain not in {"", "ai.onnx"} or restores(node):
         return f"{node.op_type} keeps its type"
     if any(out.dtype is None for out in node.outputs if out.name):
         return "the type of its result is unknown"

@@ -76,7 +76,7 @@ def _why_not(node: ir.Node, plan: Placement) -> str:
     if node.domain not in {"", "ai.onnx"} or node.op_type not in WEIGHTED | JOINS | POOLS:
         return f"{node.op_type} has no static integer kernel here"
     if node.op_type in WEIGHTED:
-        return _why_not_weighted(node)
+        return why_not_weighted(node)
     if not all(_arrives_as_integer(value, plan) for value in node.inputs):
         return "its inputs do not all arrive as integers"
     if attribute(node, "ceil_mode", 0) and attribute(node, "count_include_pad", 0):
@@ -84,7 +84,8 @@ def _why_not(node: ir.Node, plan: Placement) -> str:
     return ""
 
 
-def _why_not_weighted(node: ir.Node) -> str:
+def why_not_weighted(node: ir.Node) -> str:
+    """Return why a node of ``WEIGHTED`` cannot compute on integers, or an empty string."""
     weight = constant(node.inputs[1])
     if weight is None:
         return "its second operand is not a constant weight"

@@ -94,7 +94,7 @@ class Writer:
         )
 
     def _make_integer(self, node: ir.Node) -> Note:
-        where = f"{node.name} ({node.op_type})"
+        where = str(node.name)
         if node.op_type not in WEIGHTED:
             return where, "computes on integers"
         weight, bias = constant(node.inputs[1]), _bias(node)

@@ -48,7 +48,7 @@ def test_the_numbers_of_a_quantized_product_worked_by_hand() -> None:
     np.testing.assert_array_equal(found["gemm.weight.scale"], scales)
     assert found["gemm.bias"].tolist() == [3, -254]
     np.testing.assert_array_equal(found["gemm.bias.scale"], scales)
-    assert [(e.where, e.what) for e in report.edits] == [("gemm (Gemm)", "4 weights to int8")]
+    assert [(e.where, e.what) for e in report.edits] == [("gemm", "4 weights to int8")]
     (got,) = graphs.run(done, listed, EXACT)
     np.testing.assert_allclose(
         got["y"].astype(np.float64), [[-55 * 127 + 200 + 3, -27.5 - 1]], rtol=1e-6

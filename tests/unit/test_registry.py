@@ -8,7 +8,8 @@ from edgepack.spec.step import Step
 
 
 def test_a_folder_lists_its_files_in_order() -> None:
-    assert registry.names("passes") == ("float16", "fold_batchnorm", "quantize_static", "tidy")
+    quantizers = ("quantize_dynamic", "quantize_static", "quantize_weights")
+    assert registry.names("passes") == ("float16", "fold_batchnorm", *quantizers, "tidy")
     assert registry.names("calibration.ranges") == ("minmax",)
     assert "eer" in registry.names("data.metrics")
 
