@@ -14,6 +14,8 @@ from edgepack.graph.precision import precisions
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
+from edgepack.quantization.choose import SAFE, choose
+from edgepack.quantization.scheme import scheme_for
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import StepRecord
@@ -23,6 +25,9 @@ from edgepack.spec.step import Skip
 _LARGEST_CHANGE = 1e-3
 """Of the largest output: what a pass that keeps values may change by rounding. Folding a batch
 norm moves outputs by 1e-6 to 1e-4 of it; a wrong fold by far more."""
+
+_REPLAYED = 8
+"""Items that range methods are compared on, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +85,25 @@ def rewrite(
         calibration: What ranges are measured on.
     """
     seen: dict[str, Statistics] = {}
+    chosen: dict[str, str] = {}
+    histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
 
     def measure(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
         # Lossless steps are deterministic: a name means the same tensor in every fold.
         assert calibration is not None
         new = [name for name in tensors if name not in seen]
-        seen.update(collect(draft, new, calibration, signature))
+        seen.update(collect(draft, new, calibration, signature, histograms=histograms))
         return {name: seen[name] for name in tensors}
 
-    context = Context(plan.target, None if calibration is None else measure)
+    def pick(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, str]:
+        assert calibration is not None
+        assert plan.target.int8 is not None
+        new = measure(draft, tuple(name for name in tensors if name not in chosen))
+        scheme = scheme_for(plan.target.int8)
+        chosen.update(choose(draft, new, _spread(calibration), signature, scheme))
+        return {name: chosen[name] for name in tensors}
+
+    context = Context(plan.target, None if calibration is None else measure, pick)
 
     def refold(spared: frozenset[str]) -> Candidate:
         return _fold(_sparing(plan, spared), model, context, lossless=False)
@@ -98,6 +113,12 @@ def rewrite(
     if whole.lossy:
         found.append(_fold(plan, model, context, lossless=True))
     return Rewritten(plan, signature, tuple(found), refold)
+
+
+def _spread(calibration: Dataset) -> Dataset:
+    """Return a few items from all over the calibration data, so that no one kind decides."""
+    count = len(calibration)
+    return calibration.take(range(0, count, -(-count // _REPLAYED)))
 
 
 def _sparing(plan: Plan, spared: frozenset[str]) -> Plan:
@@ -146,7 +167,8 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             continue
         current, report = apply(bound.step, bound.use, current, context)
         records.append(_record(report))
-        left |= {edit.where: edit.what for edit in report.edits if edit.left}
+        if _is_lossy(bound):
+            left |= {edit.where: edit.what for edit in report.edits if edit.left}
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
     return Candidate(
         _name(current, lossy=lossy),
