@@ -30,17 +30,20 @@ _SWEEPS = 200
 _SETTLED = 1e-3
 """Octaves: a sweep that moves no channel by more is the last."""
 
-_WORTH = 0.75
-"""Octaves from which a channel is moved. More than the half that rounding to a power of two leaves,
-so that a second run finds nothing to do."""
-
 _FARTHEST = 24
 """Octaves a channel may move: beyond, its weights do not matter or the net is damaged."""
 
 
 class Equalize(Step, frozen=True):
-    """Balance the channels between layers by powers of two; outputs stay as they are."""
+    """Balance the channels between layers by powers of two; outputs stay as they are.
 
+    Attributes:
+        least: Octaves that some channel must have to move before a pair is touched. Weights alone
+            show only gross imbalance: balancing the one pair of EfficientNet-Lite0 that is off by
+            1.6 octaves lost 0.9 dB, and a net thrown out of balance by 4 to 6 was rescued.
+    """
+
+    least: float = 2.0
     keeps: ClassVar[Keeps] = "values"
 
     def rewrite(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
@@ -52,9 +55,9 @@ class Equalize(Step, frozen=True):
                 yield Edit(where, f"not equalized: {link.broken}", left=True)
         whole = [link for link in found if not link.broken]
         for link, octaves in zip(whole, _balanced(whole), strict=True):
-            far = np.clip(np.rint(octaves), -_FARTHEST, _FARTHEST).astype(np.int64)
-            moves = np.where(np.abs(octaves) < _WORTH, 0, far)
-            if moves.any():
+            apart = octaves - np.median(octaves)  # moving all alike changes nothing
+            if np.abs(apart).max() >= self.least:
+                moves = np.rint(np.clip(apart, -_FARTHEST, _FARTHEST)).astype(np.int64)
                 _scale(model.graph, link, moves)
                 count = int(np.count_nonzero(moves))
                 yield Edit(

@@ -108,7 +108,7 @@ def _candidates(seen: Statistics, scheme: Scheme) -> dict[str, ActivationScale]:
     bins = seen.histogram.bins()
     lows = np.minimum([low for low, _ in ranges.values()], 0.0)
     highs = np.maximum([high for _, high in ranges.values()], 0.0)
-    costs = dict(zip(ranges, squared_error(bins.centre, bins.counts, lows, highs), strict=True))
+    costs = dict(zip(ranges, squared_error(bins, lows, highs), strict=True))
     return {
         method: activation_scale(bounds, scheme)
         for method, bounds in ranges.items()

@@ -6,15 +6,13 @@ Source: Banner et al. 2019, arXiv:1810.05723, section 3 (clipping against roundi
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from edgepack.calibration.histogram import Bins
 from edgepack.calibration.rounding import squared_error
 from edgepack.calibration.statistics import Statistics
 
-Array = npt.NDArray[np.float64]
-
-_POINTS = 1024
-"""Groups of neighbouring bins that stand for the distribution."""
+_GROUPS = 2048
+"""Bins that stand for the distribution."""
 
 _SHRINK = np.linspace(0.2, 1.0, 65)
 """Fractions of each end that are tried."""
@@ -32,21 +30,22 @@ class Mse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         least, most = min(seen.low, 0.0), max(seen.high, 0.0)
         if not bins.counts.size or least == most:
             return seen.low, seen.high
-        points, counts = _grouped(np.clip(bins.centre, least, most), bins.counts)
+        bins = _joined(bins)
         lows, highs = _SHRINK * least, _SHRINK * most
-        best = int(np.argmin(squared_error(points, counts, lows, highs)))
+        best = int(np.argmin(squared_error(bins, lows, highs)))
         low, high = lows[best], highs[best]
         for _ in range(_ROUNDS):
-            high = highs[np.argmin(squared_error(points, counts, np.full_like(highs, low), highs))]
-            low = lows[np.argmin(squared_error(points, counts, lows, np.full_like(lows, high)))]
+            high = highs[np.argmin(squared_error(bins, np.full_like(highs, low), highs))]
+            low = lows[np.argmin(squared_error(bins, lows, np.full_like(lows, high)))]
         high, low = max(float(high), seen.low), min(float(low), seen.high)
         return max(low, seen.low), min(high, seen.high)
 
 
-def _grouped(points: Array, counts: Array) -> tuple[Array, Array]:
-    """Join neighbours, by their weighted mean, until at most ``_POINTS`` are left."""
-    if len(points) <= _POINTS:
-        return points, counts
-    starts = np.unique(np.linspace(0, len(points), _POINTS, endpoint=False).astype(np.int64))
-    joined = np.add.reduceat(counts, starts)
-    return np.add.reduceat(points * counts, starts) / joined, joined
+def _joined(bins: Bins) -> Bins:
+    """Join neighbours until at most ``_GROUPS`` bins are left."""
+    count = len(bins.counts)
+    if count <= _GROUPS:
+        return bins
+    starts = np.unique(np.linspace(0, count, _GROUPS, endpoint=False).astype(np.int64))
+    ends = np.append(starts[1:], count) - 1
+    return Bins(bins.low[starts], bins.high[ends], np.add.reduceat(bins.counts, starts))
