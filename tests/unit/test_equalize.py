@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import pytest
@@ -15,17 +16,18 @@ from edgepack.passes.equalize import Equalize
 from edgepack.passes.quantize_static import QuantizeStatic
 from edgepack.runtime.session import Options
 from tests import graphs
-from tests.models import Array, weight
+from tests.models import weight
 
 node = helper.make_node
+Reals = npt.NDArray[np.float32]
 C = 8
 
 
-def factors(octaves: float = 4.0, channels: int = C, seed: int = 3) -> Array:
+def factors(octaves: float = 4.0, channels: int = C, seed: int = 3) -> Reals:
     """Return factors spread over twice ``octaves``, none a power of two."""
     drawn = np.random.default_rng(seed).uniform(-octaves, octaves, channels)
     drawn[:2] = octaves, -octaves
-    return np.exp2(drawn).astype(np.float32)
+    return np.asarray(np.exp2(drawn), np.float32)
 
 
 def chain(between: Sequence[onnx.NodeProto], kind: str = "depthwise") -> ir.Model:
@@ -164,8 +166,8 @@ def test_int8_of_an_unbalanced_depthwise_net_is_rescued() -> None:
         made, _ = apply(QuantizeStatic(), "quantize_static", each, context)
         got = graphs.run(made, listed, Options(exact=True))
         # each channel by itself: the large ones hide the small ones in one sum
-        noise = np.square(np.stack([a["y"] - b["y"] for a, b in zip(want, got, strict=True)]))
-        power = np.square(np.stack([a["y"] for a in want]))
+        real, rounded = (np.stack([run["y"] for run in runs]).astype(float) for runs in (want, got))
+        noise, power = np.square(rounded - real), np.square(real)
         axes = (0, 1, 3, 4)
         found.append(10 * np.log10(power.sum(axes) / noise.sum(axes)).min())
     assert found[1] > 25 > found[0] + 10

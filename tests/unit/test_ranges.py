@@ -1,6 +1,7 @@
 """Range methods against numpy, brute force and ONNX Runtime's own calibrators."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ BIN = 1 / 127
 
 def drawn(kind: str, size: int = 50_001) -> Values:
     rng = np.random.default_rng(1)
-    made = {
+    made: dict[str, Callable[[], npt.NDArray[np.float64]]] = {
         "normal": lambda: rng.standard_normal(size),
         "relu": lambda: np.maximum(rng.standard_normal(size) - 0.5, 0),
         "heavy": lambda: rng.standard_t(3, size),
