@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepack.base import registry
-from edgepack.calibrate import _tensors as taps
+from edgepack.calibrate import quantizable
 from edgepack.calibration.collect import collect
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Item
@@ -47,7 +47,7 @@ def main(path: str, count: str = "256") -> None:
     face = signature(model)
     few = [made_up(face, seed)[0] for seed in range(16)]
     items = [Item(few[i % 16].samples, (), i) for i in range(int(count))]
-    tensors = taps(model)
+    tensors = quantizable(model)
     names = [spec.name for spec in face.outputs]
 
     def pure() -> None:
@@ -74,8 +74,7 @@ def main(path: str, count: str = "256") -> None:
         "tensors": len(tensors),
         "samples": len(items),
         "over_inference": {
-            arm: statistics.median(turn[arm] / turn["inference"] for turn in turns)
-            for arm in arms
+            arm: statistics.median(turn[arm] / turn["inference"] for turn in turns) for arm in arms
         },
         "finding_seconds_per_100_tensors": found,
         "bins_per_tensor": float(np.mean([each.histogram.codes.size for each in seen])),

@@ -52,7 +52,7 @@ def calibrate(
     for note in (*source.notes, *seen.notes):
         tell(note)
     graph = _lossless(job.plans[0], source.model)
-    tensors = _tensors(graph)
+    tensors = quantizable(graph)
     if not tensors:
         raise ModelError("E-STATS", "nothing in this model can be quantized statically")
     tell(f"measuring {len(tensors)} tensors on {seen.samples} samples")
@@ -77,7 +77,7 @@ def _lossless(plan: Plan, model: ir.Model) -> ir.Model:
     return model
 
 
-def _tensors(model: ir.Model) -> tuple[str, ...]:
+def quantizable(model: ir.Model) -> tuple[str, ...]:
     """Return what any scheme would put a Q/DQ pair on, in the order of the graph."""
     plans = [place(model.graph, frozenset(), absorb=absorb) for absorb in (True, False)]
     roots = (root for plan in plans for root in plan.scale_of.values())
