@@ -18,7 +18,7 @@ from edgepack.graph.write import to_bytes
 from edgepack.runtime.session import Options, Session
 
 WHOLE = 1 << 14
-"""Size up to which all values are taken: thin samples of small tensors moved ranges a quarter."""
+"""Size up to which all values are taken: of a small tensor a thin sample misses the tails."""
 
 _THINNING = 4
 """Of large tensors, one value in so many, beyond those that leave ``WHOLE``: about 4,096 stay."""

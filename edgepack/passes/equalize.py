@@ -39,8 +39,7 @@ class Equalize(Step, frozen=True):
 
     Attributes:
         least: Octaves that some channel must have to move before a pair is touched. Weights alone
-            show only gross imbalance: balancing the one pair of EfficientNet-Lite0 that is off by
-            1.6 octaves lost 0.9 dB, and a net thrown out of balance by 4 to 6 was rescued.
+            show only gross imbalance; what each channel carries on real data they do not show.
     """
 
     least: float = 2.0

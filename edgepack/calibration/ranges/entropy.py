@@ -2,8 +2,8 @@
 
 Source: Migacz 2017, "8-bit Inference with TensorRT", GTC S7310, slides 26-38: 2,048 bins of
 magnitudes, 128 levels, the least Kullback-Leibler divergence of all thresholds. The first bin,
-which a Relu fills with zeros that any scale holds exactly, counts as its neighbour: left alone it
-pulled healthy nets to 23 % accuracy.
+which a Relu fills with zeros that any scale holds exactly, counts as its neighbour: left alone, its
+spike decides, and healthy layers are clipped to pieces.
 """
 
 import msgspec
