@@ -15,6 +15,8 @@ from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
+from edgepack.quantization.choose import SAFE, choose
+from edgepack.quantization.scheme import scheme_for
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import StepRecord
@@ -25,6 +27,9 @@ from edgepack.spec.target import Target
 _LARGEST_CHANGE = 1e-3
 """Of the largest output: what a pass that keeps values may change by rounding. Folding a batch
 norm moves outputs by 1e-6 to 1e-4 of it; a wrong fold by far more."""
+
+_REPLAYED = 8
+"""Items that range methods are compared on, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +93,26 @@ def rewrite(
     """
     _check_opset(model, plan.target)
     seen: dict[str, Statistics] = {}
+    chosen: dict[str, str] = {}
+    histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
 
     def measure(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
         # Only sparing differs between folds, and it changes no float tensor: a name means the
         # same tensor in all of them.
         assert calibration is not None
         new = [name for name in tensors if name not in seen]
-        seen.update(collect(draft, new, calibration, signature))
+        seen.update(collect(draft, new, calibration, signature, histograms=histograms))
         return {name: seen[name] for name in tensors}
 
-    context = Context(plan.target, None if calibration is None else measure)
+    def pick(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, str]:
+        assert calibration is not None
+        assert plan.target.int8 is not None
+        new = measure(draft, tuple(name for name in tensors if name not in chosen))
+        scheme = scheme_for(plan.target.int8)
+        chosen.update(choose(draft, new, _spread(calibration), signature, scheme))
+        return {name: chosen[name] for name in tensors}
+
+    context = Context(plan.target, None if calibration is None else measure, pick)
 
     def refold(spared: frozenset[str]) -> Candidate:
         return _fold(plan, model, replace(context, spared=spared), lossless=False)
@@ -118,6 +133,12 @@ def _check_opset(model: ir.Model, target: Target) -> None:
             f"{target.min_runtime}, which reads up to {target.max_opset}",
             hint=f"export it again with opset {target.max_opset} or older",
         )
+
+
+def _spread(calibration: Dataset) -> Dataset:
+    """Return a few items from all over the calibration data, so that no one kind decides."""
+    count = len(calibration)
+    return calibration.take(range(0, count, -(-count // _REPLAYED)))
 
 
 def keeps_values(rewritten: Rewritten, original: bytes, items: list[Item]) -> None:
@@ -157,7 +178,8 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             continue
         current, report = apply(bound.step, bound.use, current, context)
         records.append(_record(report))
-        _account(report, left)
+        if _is_lossy(bound):
+            _account(report, left)
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
     spared = tuple(sorted(context.spared)) if lossy else ()
     return Candidate(

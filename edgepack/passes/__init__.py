@@ -43,6 +43,14 @@ class Measure(Protocol):
         ...
 
 
+class Choose(Protocol):
+    """Picks a range method for each tensor; bound to a few calibration samples by the build."""
+
+    def __call__(self, model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, str]:
+        """Return the name of a method for each named tensor of ``model``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a pass may know besides the model.
@@ -50,11 +58,13 @@ class Context:
     Attributes:
         target: The target it was fitted to.
         measure: Runs the calibration data through a model; None where there are none.
+        choose: Picks range methods by what they cost; None where nobody asked for it.
         spared: Nodes, by name, that the accuracy gate leaves in float.
     """
 
     target: Target
     measure: Measure | None = None
+    choose: Choose | None = None
     spared: frozenset[str] = frozenset()
 
 

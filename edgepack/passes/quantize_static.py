@@ -7,14 +7,15 @@ bit for bit without giving up a whole bit of weight.
 Source: Jacob et al. 2018, arXiv:1712.05877; placement: ``quantization/placement.py``.
 """
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Literal, Self
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, Self
 
 import onnx_ir as ir
 
-from edgepack.base import registry
 from edgepack.base.errors import ModelError, RequestError, nearest
 from edgepack.passes import Context, Edit, Keeps
+from edgepack.quantization.choose import finder
 from edgepack.quantization.placement import place
 from edgepack.quantization.scales import activation_scale
 from edgepack.quantization.scheme import scheme_for
@@ -27,11 +28,12 @@ class QuantizeStatic(Step, frozen=True):
     """Quantize weights and activations to int8, ranges from calibration data.
 
     Attributes:
-        ranges: How a range follows from statistics.
+        ranges: How a range follows from statistics; ``auto`` replays a few samples and takes for
+            each tensor what changes the outputs of its readers least.
         exclude: Names of nodes to leave in float.
     """
 
-    ranges: Literal["minmax"] = "minmax"
+    ranges: Literal["auto", "minmax", "percentile", "entropy", "mse"] = "minmax"
     exclude: tuple[str, ...] = ()
     keeps: ClassVar[Keeps] = "interface"
 
@@ -55,18 +57,29 @@ class QuantizeStatic(Step, frozen=True):
                 yield Edit(str(node.name), "there are no calibration data", left=True)
             return
         roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
-        seen = ctx.measure(model, roots)
-        finder: Any = registry.find("calibration.ranges", self.ranges)()
-        ranges = {name: finder.range(statistics) for name, statistics in seen.items()}
+        methods = self._methods(model, roots, ctx)
+        ranges = {
+            name: finder(methods[name]).range(statistics)
+            for name, statistics in ctx.measure(model, roots).items()
+        }
         scales = {
             value: activation_scale(ranges[str(root.name)], scheme)
             for value, root in plan.scale_of.items()
         }
+        if roots and self.ranges == "auto":
+            yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
         for where, what in Writer(graph, scheme, plan, scales).write():
             yield Edit(where, what)
         for where, reason in left:
             yield Edit(where, reason, left=True)
+
+    def _methods(self, model: ir.Model, roots: tuple[str, ...], ctx: Context) -> Mapping[str, str]:
+        """Return the range method of each tensor."""
+        if self.ranges != "auto":
+            return dict.fromkeys(roots, self.ranges)
+        assert ctx.choose is not None, "the build binds it where a recipe says auto"
+        return ctx.choose(model, roots)
 
     def _check(self, graph: ir.Graph) -> None:
         names = {node.name or "" for node in graph}
@@ -77,3 +90,9 @@ class QuantizeStatic(Step, frozen=True):
             raise ModelError(
                 "E-QUANT-TWICE", "the model is quantized already", hint="give the float model"
             )
+
+
+def _told(methods: Mapping[str, str]) -> str:
+    """Return ``minmax (40 tensors), mse (3 tensors)``."""
+    counted = sorted(Counter(methods.values()).items())
+    return ", ".join(f"{method} ({count} tensors)" for method, count in counted)

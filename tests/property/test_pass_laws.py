@@ -25,7 +25,7 @@ from edgepack.spec.signature import Sample
 from tests import graphs, zoo
 
 PASSES = registry.names("passes")
-LOSSLESS = ("tidy", "fold_batchnorm")
+LOSSLESS = ("tidy", "fold_batchnorm", "equalize")
 """What a recipe runs before it rounds anything."""
 
 SIZES: dict[str, dict[str, object]] = {

@@ -9,8 +9,10 @@ from edgepack.spec.step import Step
 
 def test_a_folder_lists_its_files_in_order() -> None:
     quantizers = ("quantize_dynamic", "quantize_static", "quantize_weights")
-    assert registry.names("passes") == ("float16", "fold_batchnorm", *quantizers, "tidy")
-    assert registry.names("calibration.ranges") == ("minmax",)
+    passes = ("equalize", "float16", "fold_batchnorm", *quantizers, "tidy")
+    assert registry.names("passes") == passes
+    methods = ("entropy", "minmax", "mse", "percentile")
+    assert registry.names("calibration.ranges") == methods
     assert "eer" in registry.names("data.metrics")
 
 
@@ -39,7 +41,13 @@ def test_listing_imports_nothing() -> None:
         ("passes", "__init__", "E-STEP", "step", "known: "),
         ("compress", "prune", "E-STEP", "step", "there is none to choose from"),
         ("data.metrics", "top2", "E-METRIC", "metric", "did you mean"),
-        ("calibration.ranges", "zzz", "E-RANGE", "range", "known: minmax"),
+        (
+            "calibration.ranges",
+            "zzz",
+            "E-RANGE",
+            "range",
+            "known: entropy, minmax, mse, percentile",
+        ),
     ],
 )
 def test_an_unknown_name_is_a_wrong_request(
