@@ -87,4 +87,6 @@ def test_missing_and_short_external_data_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_bytes_in_memory_may_not_name_files(tmp_path: Path) -> None:
-    refused(save_external(tmp_path).read_bytes(), "E-SEC-PATH", SafetyError)
+    with pytest.raises(SafetyError) as caught:
+        parse(save_external(tmp_path).read_bytes(), "evil.onnx")
+    assert caught.value.code == "E-SEC-PATH"
