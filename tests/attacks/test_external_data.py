@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepack.base.errors import EdgepackError, ModelError, SafetyError
-from edgepack.graph.read import read
+from edgepack.graph.read import parse, read
 from tests.models import save_external
 
 
