@@ -12,7 +12,7 @@ from edgepack.base.files import sha256, write_all
 from edgepack.bundle.golden import Golden
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
-from edgepack.gate.candidates import Candidate, Rewritten, keeps_values, rewrite
+from edgepack.gate.candidates import Rewritten, keeps_values, rewrite
 from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import record as record_golden
@@ -167,7 +167,7 @@ def _settle(
         code = one_code(candidate.model, golden.samples)
         floor = tolerances(golden.outputs, code, {})
         watch.lap("execute")
-        reason = _disagreement(work, candidate, observed, floor)
+        reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
             parts = assemble.Parts(_origin(work), rewritten, chosen, observed, golden, tolerance)
@@ -176,13 +176,11 @@ def _settle(
         chooser.bar(chosen, reason)
 
 
-def _disagreement(
-    work: Work, candidate: Candidate, observed: Observed, floor: dict[str, float]
-) -> str:
+def _disagreement(work: Work, chosen: Chosen, observed: Observed, floor: dict[str, float]) -> str:
     """Return why the target's kernels refuse a candidate, or did in the build that is replayed."""
     if work.replayed is not None:
-        return work.replayed.barred.get(candidate.name, "")
-    return disagreement(observed, floor)
+        return work.replayed.barred.get(chosen.candidate.name, "")
+    return disagreement(observed, floor, chosen.judged.fidelity.sqnr_db)
 
 
 def _check_replay(work: Work, digest: str) -> None:

@@ -95,6 +95,7 @@ class Execution(_Record, frozen=True):
         agreement: Fraction of those with the same decision as exact mode here.
         largest: Largest absolute difference from exact mode here, per output.
         bit_equal: Fraction of samples whose outputs are bit-equal to exact mode here.
+        sqnr_db: Outputs of exact mode here against their difference; None where all are equal.
         note: A sentence where something did not run.
     """
 
@@ -105,6 +106,7 @@ class Execution(_Record, frozen=True):
     agreement: float | None = None
     largest: dict[str, float] = {}
     bit_equal: float | None = None
+    sqnr_db: float | None = None
     note: str = ""
 
 
