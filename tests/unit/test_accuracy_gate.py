@@ -53,3 +53,15 @@ def test_an_output_that_is_not_a_number_is_refused() -> None:
     broken = scored([{"s": np.array([[np.nan, 0.9]])}] * 3, [1, 1, 1])
     assert not judge(fine, broken, limit("top1")).passed
     assert not judge(fine, broken, limit()).passed
+
+
+def test_another_model_does_not_pass_because_the_metric_likes_it() -> None:
+    rng = np.random.default_rng(0)
+    labels = [int(label) for label in rng.integers(0, 2, 200)]
+    honest = rng.uniform(0, 1, (200, 1, 1))
+    flattering = np.array(labels, float).reshape(200, 1, 1)
+    float_ = scored([{"p": row} for row in honest], labels)
+    judged = judge(float_, scored([{"p": row} for row in flattering], labels), limit("auc"))
+    assert judged.accuracy is not None
+    assert judged.accuracy.drop < 0
+    assert not judged.passed

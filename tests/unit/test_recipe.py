@@ -8,7 +8,7 @@ from edgepack.spec import recipe
 
 def test_int8_measures_ranges_after_batch_norms_are_folded() -> None:
     steps = [step["use"] for step in recipe.load("int8").graph]
-    order = ["tidy", "fold_batchnorm", "equalize", "quantize_static", "quantize_dynamic", "float16"]
+    order = ["tidy", "fold_batchnorm", "quantize_static", "quantize_dynamic", "float16"]
     assert steps == order
 
 
