@@ -42,3 +42,9 @@ def test_the_tour_runs_as_it_is_written(tmp_path: Path) -> None:
     script = image + app.replace("digits-arm64", "digits-x86_64") + "print(scores.shape)"
     (tmp_path / "my-digits" / "app.py").write_text(script)
     sh('test "$(python app.py)" = "(1, 10)"', tmp_path / "my-digits")
+
+
+def test_the_figures_are_those_of_the_json() -> None:
+    root = Path(__file__).parents[2]
+    script = root / "scripts" / "figures.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
