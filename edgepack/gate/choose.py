@@ -310,7 +310,7 @@ class Chooser:
         reason = speed.not_a_device(self._runtime)
         comparison, about = None, "not asked: size comes first"
         if not candidate.lossy:
-            about = "float32 ships"
+            about = f"float32 ships: {self._why_float() or 'nothing else was asked for'}"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: this machine is no {target.name}: {reason}"
             self._say(f"speed {about}")
