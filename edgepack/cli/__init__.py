@@ -4,6 +4,7 @@ The directory is the registry here too: ``cli/build.py`` holds ``build`` and is 
 name. What the files share is in ``terminal``, which is no command.
 """
 
+import contextlib
 import importlib
 import os
 import pkgutil
@@ -58,9 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # `edgepack targets | head`: typer exits by itself
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _abandon_stdout()
         return _BROKEN_PIPE
     except OSError as error:
+        _abandon_stdout()
         _trace(args, error)
         complain("E-SYSTEM", f"{type(error).__name__}: {error}", "look at the disk and the path")
         return 6
@@ -95,6 +97,13 @@ def _run(args: list[str]) -> int:
     if code == _INTERRUPTED:
         complain("E-INTERRUPTED", "interrupted", "what was finished before is whole")
     return code if isinstance(code, int) else 0
+
+
+def _abandon_stdout() -> None:
+    """Let nothing more go to stdout: at exit Python would flush it again, and end with 120."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _trace(args: list[str], error: BaseException) -> None:
