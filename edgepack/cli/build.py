@@ -65,25 +65,27 @@ def build(
     from edgepack.report import text
     from edgepack.report.built import Built
 
-    request = Request(
-        model=model,
-        targets=tuple(target or ()),
-        recipe=recipe,
-        calib=calib,
-        evaluation=evaluation,
-        metric=metric,
-        max_drop=max_drop,
-        strict=strict,
-        prefer=_choice("--prefer", prefer, ("speed", "size")),  # type: ignore[arg-type]
-        require=_choice("--require", require, ("int8",)),  # type: ignore[arg-type]
-        max_size=_bytes(max_size),
-        max_latency=None if max_latency is None else max_latency / 1000,
-        on=tuple(on or ()),
-        shape=dict(_shape(item) for item in shape or ()),
-        out=out,
-        name=name,
-        force=force,
-        replay=replay,
+    request = Request.of(
+        {
+            "model": model,
+            "targets": target,
+            "recipe": recipe,
+            "calib": calib,
+            "evaluation": evaluation,
+            "metric": metric,
+            "max_drop": max_drop,
+            "strict": strict,
+            "prefer": prefer,
+            "require": require,
+            "max_size": _bytes(max_size),
+            "max_latency": None if max_latency is None else max_latency / 1000,
+            "on": on,
+            "shape": dict(_shape(item) for item in shape or ()),
+            "out": out,
+            "name": name,
+            "force": force,
+            "replay": replay,
+        }
     )
     built: list[Built] = []
     code = 0
@@ -100,12 +102,6 @@ def build(
             terminal.table("", ("", item.path.name), text.build_rows(item))
         terminal.say(f"next: {text.next_command(built[0])}")
     return code
-
-
-def _choice(option: str, value: str | None, known: tuple[str, ...]) -> str | None:
-    if value is not None and value not in known:
-        raise RequestError("E-USAGE", f"{option} {value!r} is not valid", hint=" or ".join(known))
-    return value
 
 
 def _bytes(text: str | None) -> int | None:
