@@ -4,7 +4,7 @@ from edgepack import devices
 from edgepack.base.errors import MachineError
 from edgepack.bundle.golden import SelfTest, judge
 from edgepack.bundle.open import Bundle
-from edgepack.runtime.model import load
+from edgepack.runtime.model import ready
 from edgepack.spec.signature import Signature
 
 
@@ -19,7 +19,7 @@ def selftest(bundle: Bundle, device: str) -> SelfTest:
         SafetyError: An output is further from its golden value than its tolerance.
     """
     if device == "local":
-        return load(bundle.path).selftest()
+        return ready(bundle).selftest()
     manifest = bundle.manifest
     alone = Signature(manifest.inputs, manifest.outputs)
     opened = devices.open_device(device)

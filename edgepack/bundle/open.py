@@ -11,7 +11,7 @@ import msgspec
 
 from edgepack.base.errors import RequestError, SafetyError
 from edgepack.base.files import sha256
-from edgepack.bundle import archive, rules
+from edgepack.bundle import archive, rules, signature
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import decode as decode_golden
 from edgepack.bundle.selfcontained import external
@@ -45,18 +45,26 @@ class Bundle:
     extras: Mapping[str, bytes]
 
 
-def open_bundle(path: Path | str) -> Bundle:
+def open_bundle(path: Path | str, public_key: signature.Key | None = None) -> Bundle:
     """Read and verify a bundle.
 
     The file is read once, into memory, and everything comes from that one copy: a file that
     changes meanwhile cannot pass one check and be used as another.
 
+    Args:
+        path: The ``.edgepack`` file.
+        public_key: Whose signature must lie beside it; it is checked before anything is parsed.
+
     Raises:
-        RequestError: There is no such file, or it is not a file that can be read.
-        SafetyError: It is damaged, hostile, or of a format this version does not read.
+        RequestError: There is no such file, it is not a file that can be read, or the key is none.
+        SafetyError: It is damaged, hostile, not signed with this key, or of a format this version
+            does not read.
     """
     path = Path(path)
-    return parse(_read(path), path)
+    data = read(path)
+    if public_key is not None:
+        signature.check(data, path, public_key)
+    return parse(data, path)
 
 
 def parse(data: bytes, path: Path) -> Bundle:
@@ -82,7 +90,13 @@ def parse(data: bytes, path: Path) -> Bundle:
     return Bundle(path, sha256(data), len(data), manifest, model, runs, members)
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Return the bytes of a file that could be a bundle.
+
+    Raises:
+        RequestError: There is no such file, or it is not a file that can be read.
+        SafetyError: It is no zip file, or too large.
+    """
     try:
         # O_NONBLOCK: opening a named pipe must not wait for a writer.
         handle = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)

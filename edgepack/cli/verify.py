@@ -10,12 +10,15 @@ from edgepack.cli import terminal
 
 def verify(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    key: Annotated[
+        Path | None, typer.Option(help="A public Ed25519 key, PEM: the bundle must be signed.")
+    ] = None,
     on: Annotated[list[str] | None, typer.Option(help="A device; repeat for several.")] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Check digests and run the self-test.
+    """Check the signature where a key is given, check digests, and run the self-test.
 
     Here, or on a device with --on.
 
@@ -24,15 +27,18 @@ def verify(
     from edgepack.bench.selftest import selftest
     from edgepack.bundle.open import open_bundle
 
-    opened = open_bundle(bundle)
+    opened = open_bundle(bundle, key)
     tell = terminal.silence if quiet else terminal.progress
+    if key is not None:
+        tell(f"{bundle}: signed with the key of {key}")
     tell(f"{bundle}: {len(opened.manifest.files)} members, every digest holds")
     results = {}
     for device in on or ["local"]:
         tell(f"golden self-test on {device}")
         results[device] = selftest(opened, device)
     if json:
-        terminal.show_json({"sha256": opened.sha256, "golden": results})
+        signed = None if key is None else True  # without a key there is nothing to say
+        terminal.show_json({"sha256": opened.sha256, "signed": signed, "golden": results})
         return
     rows = [
         (device, name, f"{result.largest[name]:.3g}", f"{far:.3g}", str(result.n))
@@ -41,4 +47,6 @@ def verify(
     ]
     head = ("device", "output", "largest difference", "tolerance", "samples")
     terminal.table("the golden self-test passes", head, rows)
+    if key is not None:
+        terminal.say(f"signed with the key of {key}")
     terminal.say(f"sha256 {opened.sha256}")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgepack.base.errors import DataError, MachineError, SafetyError, nearest
 from edgepack.bundle.golden import SelfTest, judge
 from edgepack.bundle.open import Bundle, open_bundle
+from edgepack.bundle.signature import Key
 from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry, Outputs
 from edgepack.runtime.saturation import saturates
@@ -112,20 +113,31 @@ class Model:
         return test
 
 
-def load(path: Path | str, *, threads: int | None = None) -> Model:
+def load(path: Path | str, *, threads: int | None = None, public_key: Key | None = None) -> Model:
     """Open a bundle, verified, ready to run.
 
     Args:
         path: The ``.edgepack`` file.
         threads: Threads to use; None for what the manifest says, 0 for the usable cores, at
             most four.
+        public_key: An Ed25519 key, a PEM file or its content as bytes; the bundle must then be
+            signed with it (``edgepack sign``). Needs the ``sign`` extra.
 
     Raises:
-        RequestError: There is no such file.
-        SafetyError: The bundle is damaged, or hostile.
+        RequestError: There is no such file, or the key is none.
+        SafetyError: The bundle is damaged, hostile, or not signed with this key.
         MachineError: This machine lacks what the bundle needs.
     """
-    bundle = open_bundle(path)
+    return ready(open_bundle(path, public_key), threads)
+
+
+def ready(bundle: Bundle, threads: int | None = None) -> Model:
+    """Make a verified bundle ready to run; see ``load``.
+
+    Raises:
+        SafetyError: Its manifest describes another model than it holds.
+        MachineError: This machine lacks what the bundle needs.
+    """
     version()  # imported, the runtime tells its version sooner than the files of its wheel
     if reason := machine.missing(bundle.manifest.runtime):
         raise MachineError(

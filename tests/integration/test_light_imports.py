@@ -17,7 +17,7 @@ from edgepack.bundle import golden
 from edgepack.bundle.pack import pack
 from edgepack.spec.manifest import Manifest
 
-HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "scipy", "sympy"}
+HEAVY = {"torch", "onnx", "onnx_ir", "onnxscript", "scipy", "sympy", "cryptography"}
 
 
 def imported(code: str, *arguments: str) -> set[str]:
