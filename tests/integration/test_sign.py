@@ -49,7 +49,9 @@ def openssl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     program = shutil.which("openssl")
     if program is None:
         message = "scripts/setup installs openssl"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
     return subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
 
 
