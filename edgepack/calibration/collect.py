@@ -7,15 +7,14 @@ tensors keep the runtime from fusing.
 """
 
 import math
-import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.base.errors import DataError
 from edgepack.calibration.histogram import Codes, Histogram, all_finite, codes_of, count
+from edgepack.calibration.phase import phase
 from edgepack.calibration.statistics import Statistics
 from edgepack.calibration.taps import PHASE, Tap, tapped
 from edgepack.data.samples import Item
@@ -24,9 +23,6 @@ from edgepack.spec.signature import Sample, Signature
 
 _WAITING = 1 << 23
 """Bins that may wait to be counted, 16 MiB: counting clears and reads 65,536 bins a tensor."""
-
-_LOOKED_AT = 1024
-"""Values of an input that decide where sampling starts."""
 
 
 def collect(
@@ -56,7 +52,7 @@ def collect(
     wanted = [*tally.outputs, *signature.state]
 
     def run(sample: Sample) -> Outputs:
-        fed = {**sample, PHASE: _phase(sample)} if source.phased else sample
+        fed = {**sample, PHASE: np.array([phase(sample)], np.int64)} if source.phased else sample
         return source.session.run(fed, wanted)
 
     for index, item in enumerate(items):
@@ -150,14 +146,3 @@ def _not_finite(name: str, where: str) -> DataError:
         f"tensor {name!r} is not finite on calibration {where}",
         hint="does the float model overflow on this sample?",
     )
-
-
-def _phase(sample: Sample) -> npt.NDArray[np.int64]:
-    """Return where sampling starts: a checksum of a few values, so the sample's own affair."""
-    state = 0
-    for name in sorted(sample):
-        flat = sample[name].reshape(-1)
-        few = flat[:: max(1, flat.size // _LOOKED_AT)]
-        data = "\0".join(map(str, few)).encode() if few.dtype.kind in "UO" else few.tobytes()
-        state = zlib.crc32(data, state)
-    return np.array([state], np.int64)

@@ -9,6 +9,7 @@ import onnx_ir as ir
 from edgepack.base.distance import largest_difference
 from edgepack.base.errors import ModelError
 from edgepack.calibration.collect import collect
+from edgepack.calibration.moments import Moments, second_moments
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
 from edgepack.graph.precision import precisions, whole_precision
@@ -112,7 +113,18 @@ def rewrite(
         chosen.update(choose(draft, new, _spread(calibration), signature, scheme))
         return {name: chosen[name] for name in tensors}
 
-    context = Context(plan.target, None if calibration is None else measure, pick)
+    moments: dict[str, Moments] = {}
+
+    def second(draft: ir.Model, nodes: tuple[str, ...], /) -> dict[str, Moments]:
+        # Kept like ``seen``: a fold that spares nodes asks for the same ones, or fewer.
+        assert calibration is not None
+        new = [name for name in nodes if name not in moments]
+        moments.update(second_moments(draft, new, calibration, signature))
+        return {name: moments[name] for name in nodes}
+
+    context = Context(plan.target, choose=pick)
+    if calibration is not None:
+        context = replace(context, measure=measure, second=second)
 
     def refold(spared: frozenset[str]) -> Candidate:
         return _fold(plan, model, replace(context, spared=spared), lossless=False)

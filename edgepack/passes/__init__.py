@@ -8,6 +8,7 @@ import msgspec
 import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
 
+from edgepack.calibration.moments import Moments
 from edgepack.calibration.statistics import Statistics
 from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
@@ -43,6 +44,14 @@ class Measure(Protocol):
         ...
 
 
+class Second(Protocol):
+    """Collects second moments of inputs; bound to the calibration data by the build."""
+
+    def __call__(self, model: ir.Model, nodes: tuple[str, ...], /) -> Mapping[str, Moments]:
+        """Return the moments of what each named node of ``model`` multiplies by its weight."""
+        ...
+
+
 class Choose(Protocol):
     """Picks a range method for each tensor; bound to a few calibration samples by the build."""
 
@@ -60,12 +69,14 @@ class Context:
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
         spared: Nodes, by name, that the accuracy gate leaves in float.
+        second: Runs the calibration data for second moments; None where there are none.
     """
 
     target: Target
     measure: Measure | None = None
     choose: Choose | None = None
     spared: frozenset[str] = frozenset()
+    second: Second | None = None
 
 
 class Pass(Protocol):

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.graph.constants import Array, add_constant, constant
+from edgepack.quantization.gptq import Round, output_error, round_rows
 from edgepack.quantization.pair_law import Weights
 from edgepack.quantization.placement import output_axis
 
@@ -36,7 +37,7 @@ class Blocks:
         packed: Two codes a byte, low one first, uint8 of shape ``(N, K / block, block / 2)``.
         scale: float32 of shape ``(N * K / block,)``.
         zero_points: Two a byte, per row of blocks; None where 8 is the zero of all.
-        error: Mean squared error.
+        error: Mean squared error; of ``round_blocks``, see there.
     """
 
     packed: npt.NDArray[np.uint8]
@@ -60,6 +61,45 @@ def quantize_blocks(weight: Array, block: int) -> Blocks:
         return _pack(blocks, step, offset, float(odd.sum() / weight.size))
     kept = _pack(blocks, signed, middle, float(even.sum() / weight.size))
     return Blocks(kept.packed, kept.scale, None, kept.error)
+
+
+def round_blocks(weight: Array, block: int, moments: Weights) -> Blocks:
+    """Round a matrix to four bits so that its products on the data seen change least.
+
+    Args:
+        weight: Shape ``(K, N)``.
+        block: Neighbours along K that share a scale.
+        moments: Second moments of its input, shape ``(K, K)``.
+
+    Returns:
+        With zero points where they pay; ``error`` is that of the products, summed over what was
+        seen.
+    """
+    exact = weight.astype(np.float64)
+    found = {odd: _compensated(exact, block, moments, odd=odd) for odd in (False, True)}
+    return found[found[True].error < _WORTH_IT * found[False].error]
+
+
+def _compensated(weight: Weights, block: int, moments: Weights, *, odd: bool) -> Blocks:
+    """Fix the grid of a block once all errors before it have arrived, then round row by row."""
+    grids: list[tuple[Weights, Weights]] = []
+
+    def start(left: Weights) -> Round:
+        blocks = _split(left, block)
+        if odd:
+            offset, scale = _asymmetric(blocks)
+        else:
+            scale, offset = _symmetric(blocks), np.full((len(blocks), 1, 1), float(_MIDDLE))
+        stored = scale.astype(np.float32).astype(np.float64)
+        grids.append((stored, offset))
+        step, zero = stored[:, 0, 0], offset[:, 0, 0]
+        return lambda _, row: (_codes(row, step, zero) - zero) * step
+
+    rounded = round_rows(weight, moments, block, start)
+    scale, offset = (np.concatenate(parts, axis=1) for parts in zip(*grids, strict=True))
+    error = output_error(weight, rounded, moments)
+    packed = _pack(_split(rounded, block), scale, offset, error)
+    return packed if odd else Blocks(packed.packed, packed.scale, None, error)
 
 
 def _split(weight: Weights, block: int) -> Weights:
@@ -137,19 +177,25 @@ def _nibbles(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.asarray(even[..., 0::2] | (even[..., 1::2] << 4), np.uint8)
 
 
-def write_blocks(graph: ir.Graph, node: ir.Node, block: int, *, round_input: bool) -> str:
+def write_blocks(
+    node: ir.Node, block: int, moments: Weights | None = None, *, round_input: bool
+) -> str:
     """Replace a MatMul or Gemm by MatMulNBits, and an Add where there is a bias.
 
     Args:
-        graph: Where ``node`` is.
         node: A plain product with a constant matrix.
         block: Neighbours along K that share a scale.
+        moments: Second moments of its input for GPTQ; None to round to nearest.
         round_input: Whether the kernel may round its input to bytes too, as it is faster.
     """
-    weight = constant(node.inputs[1])
+    weight, graph = constant(node.inputs[1]), node.graph
     assert weight is not None
+    assert isinstance(graph, ir.Graph)
     matrix = weight.T if output_axis(node) == 0 else weight
-    packed = quantize_blocks(matrix, block)
+    if moments is None:
+        packed = quantize_blocks(matrix, block)
+    else:
+        packed = round_blocks(matrix, block, moments)
     parts: dict[str, Array | None] = {
         "": packed.packed,
         ".scale": packed.scale,

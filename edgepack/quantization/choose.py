@@ -24,9 +24,9 @@ from edgepack.base import registry
 from edgepack.base.affine import dequantize, quantize
 from edgepack.calibration.rounding import squared_error
 from edgepack.calibration.statistics import Statistics
+from edgepack.calibration.watch import watch
 from edgepack.data.samples import Item
 from edgepack.graph.constants import constant
-from edgepack.graph.copying import private_copy
 from edgepack.graph.kernels import CARRIERS, WEIGHTED
 from edgepack.graph.write import to_bytes
 from edgepack.quantization.scales import ActivationScale, activation_scale
@@ -191,23 +191,12 @@ def _replayed(
     wanted = list(dict.fromkeys(each.tensor for found in readers.values() for each in found))
     if not wanted:
         return
-    draft = private_copy(model)
-    values = {v.name: v for node in draft.graph for v in node.outputs}
-    values |= {v.name: v for v in draft.graph.inputs}
-    names = {}
-    for index, name in enumerate(wanted):
-        copy = ir.node("Identity", [values[name]])
-        out = copy.outputs[0]
-        names[name] = out.name = f"edgepack.replay.{index}"
-        out.type, out.shape = ir.TensorType(ir.DataType.FLOAT), values[name].shape
-        draft.graph.append(copy)
-        draft.graph.outputs.append(out)
-    session = Session(to_bytes(draft), where="the calibration model")
+    watched = watch(model, wanted)
     runs = 0
     for item in items:
         few = item.samples[: _RUNS - runs]
-        for outputs in run_sequence(session.run, few, signature):
-            yield {name: outputs[out].astype(np.float32) for name, out in names.items()}
+        for outputs in run_sequence(watched.run, few, signature):
+            yield watched.tensors(outputs)
         runs += len(few)
         if runs >= _RUNS:
             return
