@@ -107,6 +107,11 @@ def write(members: Mapping[str, bytes], *, deflate: bool = True) -> bytes:
     return b"".join((*parts, central, end))
 
 
+def packed_size(data: bytes) -> int:
+    """Return the bytes that a member of this content takes in an archive, headers left out."""
+    return len(_pack(data)[1])
+
+
 def _pack(data: bytes) -> tuple[int, bytes]:
     deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
     packed = deflate.compress(data) + deflate.flush()

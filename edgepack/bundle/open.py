@@ -27,7 +27,7 @@ class Bundle:
 
     Attributes:
         path: Where it was read from.
-        sha256: Digest of the whole file.
+        sha256: Digest of the whole file; empty where whoever opened it had no use for one.
         size: Bytes of the whole file.
         manifest: What it says of itself.
         model: The ONNX file.
@@ -45,7 +45,9 @@ class Bundle:
     extras: Mapping[str, bytes]
 
 
-def open_bundle(path: Path | str, public_key: signature.Key | None = None) -> Bundle:
+def open_bundle(
+    path: Path | str, public_key: signature.Key | None = None, *, digest: bool = True
+) -> Bundle:
     """Read and verify a bundle.
 
     The file is read once, into memory, and everything comes from that one copy: a file that
@@ -54,6 +56,8 @@ def open_bundle(path: Path | str, public_key: signature.Key | None = None) -> Bu
     Args:
         path: The ``.edgepack`` file.
         public_key: Whose signature must lie beside it; it is checked before anything is parsed.
+        digest: Whether the sha256 of the whole file is wanted too. Nothing is checked with it, and
+            it takes as long as the check of the model's own digest.
 
     Raises:
         RequestError: There is no such file, it is not a file that can be read, or the key is none.
@@ -64,11 +68,11 @@ def open_bundle(path: Path | str, public_key: signature.Key | None = None) -> Bu
     data = read(path)
     if public_key is not None:
         signature.check(data, path, public_key)
-    return parse(data, path)
+    return parse(data, path, digest=digest)
 
 
-def parse(data: bytes, path: Path) -> Bundle:
-    """Verify the bytes of a bundle; ``path`` is what errors call it.
+def parse(data: bytes, path: Path, *, digest: bool = True) -> Bundle:
+    """Verify the bytes of a bundle; ``path`` is what errors call it, see ``open_bundle``.
 
     Raises:
         SafetyError: It is damaged, hostile, or of a format this version does not read.
@@ -87,7 +91,8 @@ def parse(data: bytes, path: Path) -> Bundle:
     _self_contained(model, where)
     runs = decode_golden(golden, f"{where}, {rules.GOLDEN}")
     _demand(rules.bad_golden(manifest, runs), where)
-    return Bundle(path, sha256(data), len(data), manifest, model, runs, members)
+    whole = sha256(data) if digest else ""
+    return Bundle(path, whole, len(data), manifest, model, runs, members)
 
 
 def read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from edgepack.calibration.moments import Moments, second_moments
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
 from edgepack.graph.precision import precisions, whole_precision
+from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
@@ -45,6 +46,7 @@ class Candidate:
         left: Node -> why it was left in float.
         lossy: Whether any step changed values on purpose.
         spared: Nodes that the accuracy gate left in float.
+        storage: What its weights take, where the recipe asks how to keep them.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Candidate:
     left: dict[str, str]
     lossy: bool
     spared: tuple[str, ...] = ()
+    storage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,15 +197,27 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
             _account(report, left)
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
     spared = tuple(sorted(context.spared)) if lossy else ()
+    data, told = _frozen(to_bytes(current, plan.target.max_ir), plan if lossy else None)
     return Candidate(
         _name(current, spared, lossy=lossy),
         current,
-        to_bytes(current, plan.target.max_ir),
+        data,
         tuple(records),
         _still_left(current, left),
         lossy,
         spared,
+        told,
     )
+
+
+def _frozen(data: bytes, plan: Plan | None) -> tuple[bytes, str]:
+    """Keep weights in the form that a step of the plan asks for, and say what they take."""
+    steps = () if plan is None else plan.graph
+    asked: list[Storage] = [b.step.storage for b in steps if hasattr(b.step, "storage")]
+    if not asked:
+        return data, ""
+    stored = store(data, asked[-1])
+    return stored.data, stored.sentence
 
 
 def _account(report: PassReport, left: dict[str, str]) -> None:
@@ -225,7 +240,7 @@ def _name(model: ir.Model, spared: tuple[str, ...], *, lossy: bool) -> str:
     found = {kind for counts in precisions(model).values() for kind in counts}
     narrow = sorted(found & {"int8", "int4", "float16"}, reverse=True)
     if not (lossy and narrow):
-        return "float32"
+        return "float32 with changed weights" if lossy else "float32"
     name = " and ".join(narrow)
     return f"{name} with {len(spared)} nodes in float" if spared else name
 

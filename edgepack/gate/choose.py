@@ -240,6 +240,8 @@ class Chooser:
             self._compare_modes(candidate, scored, items)
         elif why := self._why_float():
             self._say(f"float32 ships: {why}")
+        if candidate.storage:
+            self._say(candidate.storage)
         clocked, about = self._clock(candidate, items)
         self._found.clocked[candidate.name] = clocked
         if not self._passes(candidate, clocked):

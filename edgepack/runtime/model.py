@@ -128,7 +128,7 @@ def load(path: Path | str, *, threads: int | None = None, public_key: Key | None
         SafetyError: The bundle is damaged, hostile, or not signed with this key.
         MachineError: This machine lacks what the bundle needs.
     """
-    return ready(open_bundle(path, public_key), threads)
+    return ready(open_bundle(path, public_key, digest=False), threads)
 
 
 def ready(bundle: Bundle, threads: int | None = None) -> Model:
@@ -163,7 +163,8 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     Raises:
         ModelError: The runtime refuses the model.
     """
-    return Session(bundle.model, shipped_options(bundle.manifest, threads), str(bundle.path))
+    options = shipped_options(bundle.manifest, threads)
+    return Session(bundle.model, options, str(bundle.path), self_contained=True)
 
 
 def shipped_options(manifest: Manifest, threads: int | None) -> Options:

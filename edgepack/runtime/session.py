@@ -35,6 +35,7 @@ class Options:
         provider: The execution provider that must run the model.
         entries: Further session config entries.
         save_optimized: Where to write the graph as the runtime changed it.
+        format: Of the model's bytes; ``ORT`` is what a device made of its own model.
     """
 
     threads: int = 1
@@ -43,6 +44,7 @@ class Options:
     provider: str = "CPUExecutionProvider"
     entries: Mapping[str, str] = field(default_factory=dict)
     save_optimized: Path | None = None
+    format: Literal["ONNX", "ORT"] = "ONNX"
 
 
 def providers() -> tuple[str, ...]:
@@ -64,8 +66,21 @@ class Session:
         runtime_version: Of the ONNX Runtime that opened it.
     """
 
-    def __init__(self, model: bytes, options: Options | None = None, where: str = "model") -> None:
-        """Open ``model``, the bytes of a self-contained ONNX file; ``where`` is for errors.
+    def __init__(
+        self,
+        model: bytes,
+        options: Options | None = None,
+        where: str = "model",
+        *,
+        self_contained: bool = False,
+    ) -> None:
+        """Open a model.
+
+        Args:
+            model: The bytes of a self-contained ONNX file.
+            options: How; None for one thread of the CPU.
+            where: What errors call it.
+            self_contained: Whether that was checked, as it is in a bundle; else it is done here.
 
         Raises:
             ModelError: The runtime refuses the model.
@@ -76,7 +91,8 @@ class Session:
         ort = _onnxruntime()
         if options.provider not in (there := ort.get_available_providers()):
             raise _absent(options.provider, there)
-        _refuse_external(model, where)
+        if not self_contained:
+            _refuse_external(model, where)
         self._errors = _errors(ort)
         self._where = where
         try:
@@ -149,7 +165,7 @@ def _session_options(ort: ModuleType, options: Options) -> Any:
     if options.exact:
         entries["session.x64quantprecision"] = "1"
     # Without this the bytes themselves choose a second parser, that of the .ort format.
-    entries["session.load_model_format"] = "ONNX"
+    entries["session.load_model_format"] = options.format
     for key, value in entries.items():
         session.add_session_config_entry(key, value)
     return session

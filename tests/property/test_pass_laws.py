@@ -31,6 +31,7 @@ LOSSLESS = ("tidy", "fold_batchnorm", "equalize")
 SIZES: dict[str, dict[str, object]] = {
     "quantize_dynamic": {"min_size": 1},
     "quantize_weights": {"min_size": 1},
+    "sparsify": {"min_size": 1},
 }
 """The zoo is small: what would be too little to gain is taken here."""
 
