@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from edgepack.calibration.collect import collect
+from edgepack.calibration.rows import Rows, rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Item
 from edgepack.graph.census import signature
@@ -76,7 +77,10 @@ def context(int8: Int8 | None, calibration: Sequence[Sample], *, float16: bool =
     def measure(model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, Statistics]:
         return collect(model, tensors, items(calibration), signature(model))
 
-    return Context(target(int8, float16=float16), measure)
+    def replay(model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
+        return rows(model, tensors, items(calibration), signature(model))
+
+    return Context(target(int8, float16=float16), measure, rows=replay)
 
 
 def run(model: ir.Model, listed: Sequence[Sample], options: Options | None = None) -> list[Outputs]:

@@ -1,6 +1,6 @@
 """From one float graph to what could ship on a target: the whole recipe, or its lossless part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +9,7 @@ import onnx_ir as ir
 from edgepack.base.distance import largest_difference
 from edgepack.base.errors import ModelError
 from edgepack.calibration.collect import collect
+from edgepack.calibration.rows import RUNS, Rows, rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
 from edgepack.graph.precision import precisions, whole_precision
@@ -112,7 +113,13 @@ def rewrite(
         chosen.update(choose(draft, new, _spread(calibration), signature, scheme))
         return {name: chosen[name] for name in tensors}
 
-    context = Context(plan.target, None if calibration is None else measure, pick)
+    def replay(draft: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
+        assert calibration is not None
+        return rows(draft, tensors, _spread(calibration, RUNS), signature)
+
+    context = Context(plan.target, None, pick)
+    if calibration is not None:
+        context = replace(context, measure=measure, rows=replay)
 
     def refold(spared: frozenset[str]) -> Candidate:
         return _fold(plan, model, replace(context, spared=spared), lossless=False)
@@ -135,10 +142,10 @@ def _check_opset(model: ir.Model, target: Target) -> None:
         )
 
 
-def _spread(calibration: Dataset) -> Dataset:
+def _spread(calibration: Dataset, most: int = _REPLAYED) -> Dataset:
     """Return a few items from all over the calibration data, so that no one kind decides."""
     count = len(calibration)
-    return calibration.take(range(0, count, -(-count // _REPLAYED)))
+    return calibration.take(range(0, count, -(-count // most)))
 
 
 def keeps_values(rewritten: Rewritten, original: bytes, items: list[Item]) -> None:
@@ -173,7 +180,7 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
         if isinstance(bound.step, Skip):
             records.append(StepRecord(bound.use, skipped=bound.step.reason))
             continue
-        if lossless and _is_lossy(bound):
+        if lossless and (_is_lossy(bound) or getattr(bound.step, "prepares", False)):
             records.append(StepRecord(bound.use, skipped="float32 ships"))
             continue
         current, report = apply(bound.step, bound.use, current, context)

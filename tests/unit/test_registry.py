@@ -9,7 +9,8 @@ from edgepack.spec.step import Step
 
 def test_a_folder_lists_its_files_in_order() -> None:
     quantizers = ("quantize_dynamic", "quantize_static", "quantize_weights")
-    passes = ("equalize", "float16", "fold_batchnorm", *quantizers, "tidy")
+    floats = ("equalize", "float16", "fold_batchnorm", "fuse_attention", "part_norms")
+    passes = (*floats, *quantizers, "smooth", "split_outliers", "tidy")
     assert registry.names("passes") == passes
     methods = ("entropy", "minmax", "mse", "percentile")
     assert registry.names("calibration.ranges") == methods
