@@ -10,6 +10,7 @@ from onnx import helper
 
 from edgepack.calibration.collect import collect
 from edgepack.calibration.moments import Moments, second_moments
+from edgepack.calibration.rows import Rows, rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Item
 from edgepack.graph.census import signature
@@ -80,7 +81,10 @@ def context(int8: Int8 | None, calibration: Sequence[Sample], *, float16: bool =
     def second(model: ir.Model, nodes: tuple[str, ...], /) -> Mapping[str, Moments]:
         return second_moments(model, nodes, items(calibration), signature(model))
 
-    return Context(target(int8, float16=float16), measure, second=second)
+    def replay(model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
+        return rows(model, tensors, items(calibration), signature(model))
+
+    return Context(target(int8, float16=float16), measure, rows=replay, second=second)
 
 
 def run(model: ir.Model, listed: Sequence[Sample], options: Options | None = None) -> list[Outputs]:

@@ -1,9 +1,14 @@
 """Tiny torch modules, one per trait that the exporter must survive or refuse."""
 
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -98,3 +103,65 @@ class Recurrent(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         scores: Tensor = self.head(self.lstm(self.embed(tokens))[0][:, -1])
         return scores
+
+
+ATTENTIONS = ("plain", "bool_mask", "float_mask", "scores_divided")
+"""Ways to write attention; see ``Heads``."""
+
+
+class Heads(nn.Module):
+    """Self-attention of 4 heads over ``x [batch, tokens, 16]``, with a mask of 0 and 1."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.q, self.k, self.v, self.o = (nn.Linear(16, 16) for _ in range(4))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        batch, tokens, width = x.shape
+        parts = (part(x) for part in (self.q, self.k, self.v))
+        q, k, v = (part.view(batch, tokens, 4, 4).transpose(1, 2) for part in parts)
+        away = (1 - mask[:, None, None, :].float()) * -1e4
+        if self.kind == "scores_divided":
+            mixed = ((q @ k.transpose(-1, -2)) / 4**0.5 + away).softmax(-1) @ v
+        else:
+            kept = {"plain": None, "bool_mask": mask[:, None, None, :] > 0, "float_mask": away}
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=kept[self.kind])
+        result: Tensor = self.o(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        return result
+
+
+@cache
+def attention_onnx(kind: str, *, dynamo: bool) -> bytes:
+    """Export ``Heads`` with open batch and tokens."""
+    torch.manual_seed(0)
+    module, axes = Heads(kind).eval(), {0: "batch", 1: "tokens"}
+    example = (torch.zeros(2, 5, 16), torch.ones(2, 5, dtype=torch.int64))
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own making
+        path = Path(folder) / "model.onnx"
+        if dynamo:
+            dims = {index: torch.export.Dim(name) for index, name in axes.items()}
+            program = torch.onnx.export(
+                module,
+                example,
+                input_names=["x", "mask"],
+                output_names=["y"],
+                dynamic_shapes=(dims, dims),
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(path)
+        else:
+            torch.onnx.export(
+                module,
+                example,
+                path,
+                input_names=["x", "mask"],
+                output_names=["y"],
+                dynamic_axes={"x": axes, "mask": axes},
+                dynamo=False,
+                opset_version=17,
+            )
+        return path.read_bytes()

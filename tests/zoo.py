@@ -87,6 +87,59 @@ def transformer() -> ir.Model:
     )
 
 
+def attention(opset: int = 18, tokens: int | str = 5) -> ir.Model:
+    """Two heads, as torch writes them: minus infinity as mask, and a guard for rows all masked."""
+    size, batch = 16, "batch"
+    parts = {name: weight(size, size, seed=i) / 4 for i, name in enumerate(("q", "k", "v", "o"))}
+    heads = [
+        step
+        for name, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3]))
+        for step in (
+            node("MatMul", ["x", name], [f"{name}m"], name=f"{name}_matmul"),
+            node("Add", [f"{name}m", "bias"], [f"{name}b"], name=f"{name}_bias"),
+            node("Reshape", [f"{name}b", "split"], [f"{name}r"], name=f"{name}_split"),
+            node("Transpose", [f"{name}r"], [f"{name}t"], name=f"{name}_heads", perm=perm),
+        )
+    ]
+    return network(
+        [
+            *heads,
+            node("Gather", ["x", "first"], ["one"], name="gather", axis=2),
+            node("Greater", ["one", "least"], ["kept"], name="greater"),
+            node("Where", ["kept", "zero", "away"], ["flat"], name="where"),
+            node("Unsqueeze", ["flat", "axes"], ["mask"], name="unsqueeze"),
+            node("Mul", ["qt", "root"], ["qs"], name="q_scale"),
+            node("Mul", ["kt", "root"], ["ks"], name="k_scale"),
+            node("MatMul", ["qs", "ks"], ["s"], name="scores"),
+            node("Add", ["s", "mask"], ["sm"], name="masked"),
+            node("Softmax", ["sm"], ["p"], name="softmax", axis=-1),
+            node("IsNaN", ["p"], ["bad"], name="isnan"),
+            node("Where", ["bad", "zero", "p"], ["g"], name="guard"),
+            node("MatMul", ["g", "vt"], ["c"], name="mix"),
+            node("Transpose", ["c"], ["ct"], name="together", perm=[0, 2, 1, 3]),
+            node("Reshape", ["ct", "joined"], ["cj"], name="join"),
+            node("MatMul", ["cj", "o"], ["om"], name="o_matmul"),
+            node("Add", ["om", "x"], ["r"], name="residual"),
+            node("LayerNormalization", ["r", "gain", "bias"], ["y"], name="norm", axis=-1),
+        ],
+        {
+            **parts,
+            "bias": weight(size, seed=7) / 4,
+            "gain": 1 + weight(size, seed=8) / 8,
+            "split": np.array([0, 0, 2, size // 2], np.int64),
+            "joined": np.array([0, 0, size], np.int64),
+            "first": np.array(0, np.int64),
+            "least": np.array(0.8, np.float32),
+            "zero": np.array(0, np.float32),
+            "away": np.array(-np.inf, np.float32),
+            "axes": np.array([1, 2], np.int64),
+            "root": np.array([(size // 2) ** -0.25], np.float32),
+        },
+        shape=[batch, tokens, size],
+        opset=opset,
+    )
+
+
 def recurrent() -> ir.Model:
     """An LSTM in both directions with bias and first state, and a GRU after it."""
     return network(
@@ -261,6 +314,8 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "mean_kept": lambda: conv.spatial_mean(keepdims=1),
     "mean_13": lambda: conv.spatial_mean(keepdims=0, opset=13),
     "transformer": transformer,
+    "attention": lambda: attention(17),
+    "attention_open": lambda: attention(tokens="tokens"),
     "lstm": lstm,
     "recurrent": recurrent,
     "embedding": embedding,

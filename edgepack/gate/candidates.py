@@ -8,17 +8,14 @@ import onnx_ir as ir
 
 from edgepack.base.distance import largest_difference
 from edgepack.base.errors import ModelError
-from edgepack.calibration.collect import collect
-from edgepack.calibration.moments import Moments, second_moments
-from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
+from edgepack.gate.evidence import Evidence
 from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
 from edgepack.plan import Bound, Plan
-from edgepack.quantization.choose import SAFE, choose
-from edgepack.quantization.scheme import scheme_for
+from edgepack.quantization.choose import SAFE
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import StepRecord
@@ -29,9 +26,6 @@ from edgepack.spec.target import Target
 _LARGEST_CHANGE = 1e-3
 """Of the largest output: what a pass that keeps values may change by rounding. Folding a batch
 norm moves outputs by 1e-6 to 1e-4 of it; a wrong fold by far more."""
-
-_REPLAYED = 8
-"""Items that range methods are compared on, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,38 +90,11 @@ def rewrite(
         ModelError: The model needs a newer opset than the target's runtime has.
     """
     _check_opset(model, plan.target)
-    seen: dict[str, Statistics] = {}
-    chosen: dict[str, str] = {}
-    histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
-
-    def measure(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
-        # Only sparing differs between folds, and it changes no float tensor: a name means the
-        # same tensor in all of them.
-        assert calibration is not None
-        new = [name for name in tensors if name not in seen]
-        seen.update(collect(draft, new, calibration, signature, histograms=histograms))
-        return {name: seen[name] for name in tensors}
-
-    def pick(draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, str]:
-        assert calibration is not None
-        assert plan.target.int8 is not None
-        new = measure(draft, tuple(name for name in tensors if name not in chosen))
-        scheme = scheme_for(plan.target.int8)
-        chosen.update(choose(draft, new, _spread(calibration), signature, scheme))
-        return {name: chosen[name] for name in tensors}
-
-    moments: dict[str, Moments] = {}
-
-    def second(draft: ir.Model, nodes: tuple[str, ...], /) -> dict[str, Moments]:
-        # Kept like ``seen``: a fold that spares nodes asks for the same ones, or fewer.
-        assert calibration is not None
-        new = [name for name in nodes if name not in moments]
-        moments.update(second_moments(draft, new, calibration, signature))
-        return {name: moments[name] for name in nodes}
-
-    context = Context(plan.target, choose=pick)
+    context = Context(plan.target)
     if calibration is not None:
-        context = replace(context, measure=measure, second=second)
+        histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
+        seen = Evidence(plan.target, signature, calibration, histograms=histograms)
+        context = Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
 
     def refold(spared: frozenset[str]) -> Candidate:
         return _fold(plan, model, replace(context, spared=spared), lossless=False)
@@ -148,12 +115,6 @@ def _check_opset(model: ir.Model, target: Target) -> None:
             f"{target.min_runtime}, which reads up to {target.max_opset}",
             hint=f"export it again with opset {target.max_opset} or older",
         )
-
-
-def _spread(calibration: Dataset) -> Dataset:
-    """Return a few items from all over the calibration data, so that no one kind decides."""
-    count = len(calibration)
-    return calibration.take(range(0, count, -(-count // _REPLAYED)))
 
 
 def keeps_values(rewritten: Rewritten, original: bytes, items: list[Item]) -> None:
@@ -188,7 +149,7 @@ def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> C
         if isinstance(bound.step, Skip):
             records.append(StepRecord(bound.use, skipped=bound.step.reason))
             continue
-        if lossless and _is_lossy(bound):
+        if lossless and (_is_lossy(bound) or getattr(bound.step, "prepares", False)):
             records.append(StepRecord(bound.use, skipped="float32 ships"))
             continue
         current, report = apply(bound.step, bound.use, current, context)

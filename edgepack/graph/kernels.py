@@ -22,3 +22,6 @@ INTEGER_OUTPUT = frozenset({"Conv"}) | JOINS | POOLS
 
 FREE = CARRIERS | {"Identity", "Shape", "Gather", "Constant", "Cast", "Slice", "Dropout"}
 """Nodes whose precision nobody asks about."""
+
+ATTENTION = frozenset({"CPUExecutionProvider"})
+"""Providers whose MultiHeadAttention adds a float mask to its scores, and was tried here."""

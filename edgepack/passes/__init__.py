@@ -9,6 +9,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import NameFixPass
 
 from edgepack.calibration.moments import Moments
+from edgepack.calibration.rows import Rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
@@ -60,6 +61,16 @@ class Choose(Protocol):
         ...
 
 
+class Replay(Protocol):
+    """Gives rows of tensors; bound to a few calibration samples by the build."""
+
+    def __call__(
+        self, model: ir.Model, tensors: tuple[str, ...], /
+    ) -> Mapping[str, tuple[Rows, ...]]:
+        """Return each tensor as rows ``[n, last axis]``, one array per run."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a pass may know besides the model.
@@ -68,6 +79,7 @@ class Context:
         target: The target it was fitted to.
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
+        rows: Shows what stands in tensors on a few samples; None where there are none.
         spared: Nodes, by name, that the accuracy gate leaves in float.
         second: Runs the calibration data for second moments; None where there are none.
     """
@@ -75,6 +87,7 @@ class Context:
     target: Target
     measure: Measure | None = None
     choose: Choose | None = None
+    rows: Replay | None = None
     spared: frozenset[str] = frozenset()
     second: Second | None = None
 

@@ -99,7 +99,18 @@ def why_not_weighted(node: ir.Node) -> str:
         return "it scales or transposes its input"
     if len(node.inputs) > 2 and node.inputs[2] is not None and not _plain_bias(node):
         return "its bias is not a constant vector"
+    if _reads_selection(node):
+        return "it reads a few selected channels, which would spoil a range"
     return ""
+
+
+def _reads_selection(node: ir.Node) -> bool:
+    """Whether a product reads channels picked one by one, as outliers are; see split_outliers."""
+    maker = None if node.inputs[0] is None else node.inputs[0].producer()
+    if node.op_type != "MatMul" or maker is None or maker.op_type != "Gather":
+        return False
+    picked = constant(maker.inputs[1])
+    return attribute(maker, "axis", 0) == -1 and picked is not None and picked.ndim == 1
 
 
 def _is_scaled(node: ir.Node) -> bool:

@@ -25,10 +25,15 @@ from edgepack.spec.signature import Sample
 from tests import graphs, zoo
 
 PASSES = registry.names("passes")
-LOSSLESS = ("tidy", "fold_batchnorm", "equalize")
+LOSSLESS = ("tidy", "fold_batchnorm", "equalize", "part_norms", "fuse_attention")
 """What a recipe runs before it rounds anything."""
 
+PREPARING = ("split_outliers", "smooth")
+"""What a recipe runs before it rounds matrices at run time."""
+
 SIZES: dict[str, dict[str, object]] = {
+    "split_outliers": {"min_size": 1, "units": 2, "least": 0.0},
+    "smooth": {"min_size": 1, "least": 0.0},
     "quantize_dynamic": {"min_size": 1},
     "quantize_weights": {"min_size": 1},
     "sparsify": {"min_size": 1},
@@ -97,7 +102,7 @@ every_scheme = pytest.mark.parametrize("scheme", graphs.SCHEMES)
 def test_a_file_in_passes_is_a_pass(use: str) -> None:
     made: Pass = step(use)  # type: ignore[assignment]
     assert made.keeps in {"values", "interface"}
-    assert (made.keeps == "values") == (use in LOSSLESS)
+    assert (made.keeps == "values") == (use in LOSSLESS + PREPARING)
 
 
 @every_pass
@@ -139,7 +144,7 @@ def test_a_model_is_well_formed_after_a_pass(use: str, name: str) -> None:
     assert not unread, "what nothing reads would ship"
 
 
-@pytest.mark.parametrize("use", LOSSLESS)
+@pytest.mark.parametrize("use", LOSSLESS + PREPARING)
 @every_model
 def test_a_pass_that_keeps_values_keeps_them(use: str, name: str) -> None:
     _, listed, want = floats(name)
@@ -318,6 +323,7 @@ def test_every_node_that_computes_in_float_is_named_with_its_reason(name: str, s
         "Slice",
         "Relu",
         "Clip",
+        "Shape",
     }
     for node in done.before.graph:
         assert node.name in told | touched or node.op_type in quiet, node.name
