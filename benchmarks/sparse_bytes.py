@@ -1,9 +1,9 @@
 """Bytes a weight of MiniLM's matrices takes with zeros, by form: dense and sparse, file and wire.
 
 Usage: ``python benchmarks/sparse_bytes.py [FRACTION ...] > benchmarks/results/sparse_bytes.json``
-after ``fetch.py`` (safetensors is needed). Each Linear weight is thinned out by magnitude as ``sparsify``
-does, rounded to int8 per output channel as ``quantize_weights`` does, and deflated as a bundle
-does, all as one file. The entropy is that of independent codes of the whole set (order 0).
+after ``fetch.py`` (safetensors is needed). Each Linear weight is thinned out by magnitude as
+``sparsify`` does, rounded to int8 per output channel as ``quantize_weights`` does, and deflated as
+a bundle does, all as one file. The entropy is that of independent codes of the whole set (order 0).
 """
 
 import json
