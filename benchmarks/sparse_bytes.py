@@ -1,9 +1,9 @@
 """Bytes a weight of MiniLM's matrices takes with zeros, by form: dense and sparse, file and wire.
 
-Usage: ``python benchmarks/sparse_bytes.py > benchmarks/results/sparse_bytes.json`` after
-``fetch.py`` (safetensors is needed). Each Linear weight is thinned out by magnitude as ``sparsify``
-does, rounded to int8 per output channel as ``quantize_weights`` does, and deflated as a bundle
-does, all as one file. The entropy is that of independent codes of the whole set (order 0).
+Usage: ``python benchmarks/sparse_bytes.py [FRACTION ...] > benchmarks/results/sparse_bytes.json``
+after ``fetch.py`` (safetensors is needed). Each Linear weight is thinned out by magnitude as
+``sparsify`` does, rounded to int8 per output channel as ``quantize_weights`` does, and deflated as
+a bundle does, all as one file. The entropy is that of independent codes of the whole set (order 0).
 """
 
 import json
@@ -78,8 +78,9 @@ def row(fraction: float, dtype: str, found: dict[str, np.ndarray]) -> dict[str, 
 def main() -> None:
     """Print one row for each type and fraction."""
     found = matrices()
-    rows = [row(f, dtype, found) for dtype in ("int8", "float32") for f in FRACTIONS]
-    command = "python benchmarks/sparse_bytes.py"
+    asked = [float(text) for text in sys.argv[1:]] or FRACTIONS
+    rows = [row(f, dtype, found) for dtype in ("int8", "float32") for f in asked]
+    command = " ".join(["python benchmarks/sparse_bytes.py", *sys.argv[1:]])
     json.dump({"command": command, "onnx": onnx.__version__, "rows": rows}, sys.stdout, indent=1)
 
 

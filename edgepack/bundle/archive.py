@@ -23,6 +23,12 @@ ALIGNED = "model.onnx"
 
 STORED, DEFLATED = 0, 8
 
+_STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_HUFFMAN_ONLY)
+"""Text and tables repeat themselves. Codes of weights do not: what looks like a repetition is
+chance, and costs more than the codes that it stands for (``benchmarks/sparse_bytes.py``)."""
+
+_MEMORY = 9  # of zlib: more symbols share a table of codes
+
 _PAGE = 4096
 _PADDING = 0xD935  # the extra field that Android's zipalign pads with
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -113,10 +119,14 @@ def packed_size(data: bytes) -> int:
 
 
 def _pack(data: bytes) -> tuple[int, bytes]:
-    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
-    packed = deflate.compress(data) + deflate.flush()
+    packed = min((_deflate(data, strategy) for strategy in _STRATEGIES), key=len)
     pays = len(packed) <= 0.9 * len(data) and len(data) <= RATIO * len(packed)
     return (DEFLATED, packed) if pays else (STORED, data)
+
+
+def _deflate(data: bytes, strategy: int) -> bytes:
+    deflate = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS, _MEMORY, strategy)
+    return deflate.compress(data) + deflate.flush()
 
 
 def index(data: bytes, most: int, where: str) -> tuple[Entry, ...]:

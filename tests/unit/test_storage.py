@@ -113,3 +113,14 @@ def test_the_four_columns_are_told_in_one_sentence() -> None:
         "weights with 80.0 % zeros, 1 stored sparse: file 5.0 MB, wire 1.7 MB, memory 22.1 MB, "
         + NO_EFFECT
     )
+
+
+def test_codes_of_weights_come_near_their_entropy_on_a_wire() -> None:
+    """Order-0 entropy of these codes is 0.27 byte; matching strings by chance would cost 0.35."""
+    rng = np.random.default_rng(0)
+    array = (rng.standard_normal((512, 512)) * 40).clip(-127, 127).astype(np.int8)
+    sparse = np.where(rng.random(array.shape) < 0.2, array, np.int8(0))
+    counts = np.bincount(sparse.ravel().astype(np.int64) + 128)
+    share = counts[counts > 0] / sparse.size
+    entropy = -(share * np.log2(share)).sum() / 8
+    assert entropy < packed_size(sparse.tobytes()) / sparse.size < 1.15 * entropy
