@@ -62,6 +62,7 @@ class Plan:
     Attributes:
         objective: What is made small.
         after: Called after each step with the number of steps done and of all; holds masks.
+        resumed: Called when a checkpoint was loaded.
         keep: ``best``: the weights with the best score, those before training included where
             ``first`` is 0; ``last``: the last ones.
         first: Epochs whose weights may not be kept.
@@ -69,6 +70,7 @@ class Plan:
 
     objective: Objective
     after: Callable[[int, int], None] = lambda _done, _all: None
+    resumed: Callable[[], None] = lambda: None
     keep: Literal["best", "last"] = "best"
     first: int = 0
 
@@ -124,6 +126,7 @@ class _Run:
             self._module.load_state_dict(found.model)
             checkpoint.into_optimizer(self._optimizer, found.optimizer)
             self.progress, self._best = found.progress, found.best
+            self._plan.resumed()
             done = found.progress.epoch
             task.tell(f"{task.name}: taken up after epoch {done}/{self._settings.epochs}")
         else:
