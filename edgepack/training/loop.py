@@ -106,7 +106,8 @@ class _Run:
 
     def __init__(self, task: Task, settings: Trained, plan: Plan) -> None:
         self._task, self._settings, self._plan = task, settings, plan
-        self._accelerator = Accelerator()
+        # said outright: without a GPU accelerate would take launched processes for single ones
+        self._accelerator = Accelerator(cpu=not torch.cuda.is_available())
         self._module = task.interface.module
         self._optimizer = _optimizer(self._module, settings)
         self._prepared, self._prepared_optimizer = self._accelerator.prepare(
