@@ -122,3 +122,32 @@ def test_training_without_data_is_refused_before_the_model_is_read() -> None:
 def _only(recipe: str) -> str:
     Path("own.toml").write_text(recipe + STEPS)
     return "own.toml"
+
+
+TRAIN = "epochs = 4\nbatch_size = 32\nlearning_rate = 0.01\n"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("prune_channels", "distill"),
+        ("prune_magnitude", "finetune"),
+        ("regularize", "distill"),
+    ],
+)
+def test_every_step_ends_in_an_int8_bundle_that_tells_its_story(steps: tuple[str, ...]) -> None:
+    # the module is untrained, so its words as a teacher weigh little
+    fields = {
+        "prune_channels": "fraction = 0.5\n",
+        "distill": f'method = "kd"\nalpha = 0.1\n{TRAIN}',
+    }
+    recipe = "".join(f'[[compress]]\nuse = "{step}"\n{fields.get(step, TRAIN)}\n' for step in steps)
+    (found,) = built(recipe, "x86_64", tell=[])
+    lineage = found.manifest.lineage
+    assert [step.use for step in lineage.steps[:2]] == list(steps)
+    assert not any(step.skipped for step in lineage.steps)
+    accuracy = found.manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.shipped > 0.9
+    assert found.manifest.precision.operators["Conv"] == {"int8": 3}
