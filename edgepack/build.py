@@ -12,7 +12,13 @@ from edgepack.base.files import sha256, write_all
 from edgepack.bundle.golden import Golden
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
-from edgepack.gate.candidates import Rewritten, keeps_values, rewrite
+from edgepack.gate.candidates import (
+    Rewritten,
+    Smaller,
+    keeps_values,
+    rewrite,
+    rewrite_smaller,
+)
 from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import record as record_golden
@@ -21,6 +27,7 @@ from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
+from edgepack.intake.compressed import Compressed, Compressor, helps_only
 from edgepack.intake.data import Data
 from edgepack.intake.request import Job, Request
 from edgepack.intake.source import Source
@@ -80,7 +87,12 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     for note in (*source.notes, *data.notes):
         tell(note)
     items = data.judge or _made_up(source)
-    work = Work(job, source, data, items, replayed, tell)
+    compressor = Compressor(job, source, data, tell)
+    if helps_only():
+        for plan in job.plans:
+            compressor.compress(plan)
+        return
+    work = Work(job, source, data, items, compressor, replayed, tell)
     for plan, path in zip(job.plans, job.paths, strict=True):
         try:
             yield _one(work, plan, path)
@@ -128,6 +140,7 @@ class Work:
     source: Source
     data: Data
     items: Items
+    compressor: Compressor
     replayed: record.Report | None
     tell: Tell
 
@@ -135,13 +148,14 @@ class Work:
 def _one(work: Work, plan: Plan, path: Path) -> Built:
     """Build the bundle of one target and write it with its report."""
     tell, watch, target = work.tell, _Watch(), plan.target
+    smaller = work.compressor.compress(plan)
+    watch.lap("compress")
     tell(f"{target.name}: rewriting the graph")
-    signature = work.source.signature
-    rewritten = rewrite(plan, work.source.model, signature, work.data.calibration)
-    keeps_values(rewritten, to_bytes(work.source.model), list(itertools.islice(work.items, 2)))
+    rewritten = _rewritten(work, plan, smaller)
     watch.lap("rewrite")
     chooser = Chooser(rewritten, _terms(work, plan), runtime_of(target), tell)
-    parts, barred = _settle(work, rewritten, chooser, watch)
+    origin = _origin(work, smaller)
+    parts, barred = _settle(work, origin, chooser, watch)
     data, manifest = assemble.bundle(parts)
     digest = sha256(data)
     _check_replay(work, digest)
@@ -152,11 +166,22 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
     return Built(path, beside, digest, len(data), manifest, chosen.speed, chosen.sentences)
 
 
+def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
+    """Make every candidate; the lossless steps are held to their promise on real samples."""
+    model, calibration = work.source.model, work.data.calibration
+    found = rewrite(plan, model, work.source.signature, calibration)
+    keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
+    if smaller is None:
+        return found
+    return rewrite_smaller(plan, found, Smaller(smaller.source.model, smaller.steps), calibration)
+
+
 def _settle(
-    work: Work, rewritten: Rewritten, chooser: Chooser, watch: "_Watch"
+    work: Work, origin: assemble.Origin, chooser: Chooser, watch: "_Watch"
 ) -> tuple[assemble.Parts, dict[str, str]]:
     """Choose a candidate that the target's own kernels compute as exact mode here does."""
     barred: dict[str, str] = {}
+    rewritten = chooser.rewritten
     while True:
         chosen = chooser.choose(work.items)
         candidate = chosen.candidate
@@ -170,7 +195,7 @@ def _settle(
         reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
-            parts = assemble.Parts(_origin(work), rewritten, chosen, observed, golden, tolerance)
+            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance)
             return parts, barred
         barred[candidate.name] = reason
         chooser.bar(chosen, reason)
@@ -180,7 +205,7 @@ def _disagreement(work: Work, chosen: Chosen, observed: Observed, floor: dict[st
     """Return why the target's kernels refuse a candidate, or did in the build that is replayed."""
     if work.replayed is not None:
         return work.replayed.barred.get(chosen.candidate.name, "")
-    return disagreement(observed, floor, chosen.judged.fidelity.sqnr_db)
+    return disagreement(observed, floor, chosen.judged.cost_db)
 
 
 def _check_replay(work: Work, digest: str) -> None:
@@ -249,12 +274,14 @@ def _observe(work: Work, rewritten: Rewritten, chosen: Chosen, golden: Golden) -
     return execute(artifact, target, work.job.request.on)
 
 
-def _origin(work: Work) -> assemble.Origin:
+def _origin(work: Work, smaller: Compressed | None) -> assemble.Origin:
+    notes = () if smaller is None else (*smaller.notes, *smaller.source.notes)
     return assemble.Origin(
         name=work.job.name,
         model_sha256=work.source.sha256,
         calibration_sha256=work.data.calibration_sha256,
         evaluation_sha256=work.data.evaluation_sha256,
         exporter=work.source.exporter,
-        notes=(*work.source.notes, *work.data.notes),
+        notes=(*work.source.notes, *work.data.notes, *notes),
+        training_sha256=work.data.training_sha256,
     )

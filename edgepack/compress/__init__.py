@@ -1,1 +1,122 @@
-"""Steps on the torch module, one file each; none yet."""
+"""Steps on the torch module, one file each; ``apply`` copies the module and keeps the accounts.
+
+torch is imported inside functions only: listing steps and planning a build stay quick.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from edgepack.base.errors import ModelError
+from edgepack.data.metrics import Metric
+from edgepack.spec.manifest import StepRecord
+from edgepack.spec.step import Step
+from edgepack.spec.target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+    from edgepack.data.samples import Dataset
+    from edgepack.training.loop import Task
+    from edgepack.training.losses import Loss
+    from edgepack.training.settings import Trained
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a step may know besides the module.
+
+    Attributes:
+        target: The target it was fitted to.
+        example: Example inputs, in any form that ``export.interface.bind`` takes.
+        training: Labelled samples; None where the project names none.
+        loss: What cross-entropy, or the project's own loss, is.
+        metric: What selects weights; None for the loss.
+        teacher: A copy of the module before compression, in eval mode, frozen.
+        folder: What references in a recipe are relative to.
+        checkpoint: File in which this step may keep its state.
+        tell: Takes each sentence of progress.
+    """
+
+    target: Target
+    example: object
+    training: "Dataset | None"
+    loss: "Loss"
+    metric: Metric | None
+    teacher: "torch.nn.Module"
+    folder: Path
+    checkpoint: Path
+    tell: "Callable[[str], None]"
+
+    def task(self, name: str, module: "torch.nn.Module", settings: "Trained") -> "Task":
+        """Return what the training loop needs to train ``module``.
+
+        Raises:
+            DataError: There are no training data, or they do not serve.
+        """
+        from edgepack.base.errors import DataError
+        from edgepack.export.interface import bind
+        from edgepack.training.loop import Task
+        from edgepack.training.material import part
+        from edgepack.training.score import Judge
+
+        if self.training is None:
+            raise DataError(
+                "E-TRAIN-DATA",
+                f"step {name} trains and there are no training data",
+                hint='edgepack.toml: [data] training = "data.py:training"',
+            )
+        parts = part(self.training, settings.selection, settings.seed)
+        if parts.note:
+            self.tell(f"{name}: {parts.note}")
+        judge = Judge(parts.selection, self.metric, self.loss)
+        return Task(name, bind(module, self.example), parts, judge, self.checkpoint, self.tell)
+
+
+class Compression(Protocol):
+    """One step; a frozen Struct whose fields are its parameters."""
+
+    def train(self, module: "torch.nn.Module", ctx: Context) -> "Iterator[str]":
+        """Change ``module``, a private copy, in place, yielding each change as a sentence."""
+        ...
+
+
+def apply(
+    step: Step, name: str, module: "torch.nn.Module", ctx: Context
+) -> "tuple[torch.nn.Module, StepRecord, tuple[str, ...]]":
+    """Run ``step`` on a copy of ``module``; the input is untouched.
+
+    Returns:
+        The new module in eval mode, the record for the manifest, and what was done.
+
+    Raises:
+        ModelError: The module cannot be copied, or does not serve.
+    """
+    draft = private_copy(module)
+    work: Compression = step  # type: ignore[assignment]  # every file in compress/ is one
+    said = tuple(work.train(draft, ctx))
+    parameters: Mapping[str, object] = msgspec.to_builtins(step)
+    return draft.eval(), StepRecord(name, dict(parameters), len(said)), said
+
+
+def private_copy(module: "torch.nn.Module") -> "torch.nn.Module":
+    """Return a copy of ``module``, in eval mode, that shares no tensor with it.
+
+    Raises:
+        ModelError: torch cannot copy it.
+    """
+    import copy
+
+    try:
+        return copy.deepcopy(module).eval()
+    except (RuntimeError, TypeError, NotImplementedError, AttributeError) as error:
+        raise ModelError(
+            "E-COMPRESS-COPY",
+            f"the module cannot be copied, and yours is never changed in place: {error}",
+            hint="keep computed tensors out of its attributes; use torch.nn.utils.parametrizations",
+        ) from error

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edgepack.base.errors import DataError
 from edgepack.data.samples import Dataset
 
-Role = Literal["calibration", "evaluation"]
+Role = Literal["calibration", "evaluation", "training"]
 
 FEW = 16
 """Fewer samples than this are worth a sentence."""
@@ -148,8 +148,8 @@ def compare_ranges(calibration: Inspection, evaluation: Inspection) -> None:
             if 0 < small.peak * FAR < large.peak and small.rms * FAR < large.rms:
                 raise DataError(
                     "E-CAL-RANGE",
-                    f"{name!r} spans [{a.low:.4g}, {a.high:.4g}] in calibration and "
-                    f"[{b.low:.4g}, {b.high:.4g}] in evaluation",
+                    f"{name!r} spans [{a.low:.4g}, {a.high:.4g}] in {calibration.role} and "
+                    f"[{b.low:.4g}, {b.high:.4g}] in {evaluation.role}",
                     hint="prepare both in the same way, as in training",
                 )
 

@@ -31,16 +31,16 @@ def overlap(a: tuple[bytes, ...], b: tuple[bytes, ...]) -> int:
     return sum(digest in known for digest in b)
 
 
-def refuse_overlap(calibration: Inspection, evaluation: Inspection) -> None:
-    """Refuse an evaluation on samples that were calibrated on.
+def refuse_overlap(used: Inspection, evaluation: Inspection) -> None:
+    """Refuse an evaluation on samples that were calibrated or trained on.
 
     Raises:
         DataError: At least one sample is in both, to the last bit.
     """
-    if shared := overlap(calibration.digests, evaluation.digests):
+    if shared := overlap(used.digests, evaluation.digests):
         raise DataError(
             "E-DATA-OVERLAP",
-            f"{shared} of {evaluation.items} evaluation samples are calibration samples too",
+            f"{shared} of {evaluation.items} evaluation samples are {used.role} samples too",
             hint="leave them out of one of the two",
         )
 

@@ -35,12 +35,14 @@ class Judged:
         fidelity: Closeness to the float model.
         passed: Whether the gate holds.
         sentence: What was found, for people.
+        cost_db: Signal to noise against the model that the integers stand for; None without noise.
     """
 
     accuracy: Accuracy | None
     fidelity: Fidelity
     passed: bool
     sentence: str
+    cost_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,29 @@ class Limit:
     where: str
 
 
-def judge(float_: Scored, shipped: Scored, limit: Limit) -> Judged:
-    """Compare the shipped model with the float model, sample by sample."""
+def judge(
+    float_: Scored, shipped: Scored, limit: Limit, stands_for: Scored | None = None
+) -> Judged:
+    """Compare the shipped model with the float model, sample by sample.
+
+    Args:
+        float_: Outputs of the user's model, which the metric compares with.
+        shipped: Outputs of the candidate.
+        limit: What must hold.
+        stands_for: Outputs of the float model that the candidate rounds, where training moved it
+            away from the user's; noise is measured against it.
+    """
+    base = float_ if stands_for is None else stands_for
+    judged = _judge(float_, shipped, limit, base)
+    return replace(judged, cost_db=fidelity(base.outputs, shipped.outputs)[2])
+
+
+def _judge(float_: Scored, shipped: Scored, limit: Limit, base: Scored) -> Judged:
     agreement, cosine, sqnr = fidelity(float_.outputs, shipped.outputs)
     near = Fidelity(agreement, cosine, sqnr, len(shipped.outputs), limit.where)
     if (name := not_a_number(shipped)) and not not_a_number(float_):
         return Judged(None, near, passed=False, sentence=f"output {name!r} is not a number")
-    noise = noise_by_output(float_.outputs, shipped.outputs)
+    noise = noise_by_output(base.outputs, shipped.outputs)
     if limit.metric is not None:
         allowed = MAX_DROP if limit.max_drop is None else limit.max_drop
         judged = _by_metric(float_, shipped, (limit.metric, allowed, limit.strict), near)

@@ -62,17 +62,75 @@ class Rewritten:
         signature: Interface of every candidate.
         candidates: At least one.
         refold: Makes the whole recipe again with some nodes, by name, left in float.
+        trained: The compressed model in float, which those before it round; None without one.
     """
 
     plan: Plan
     signature: Signature
     candidates: tuple[Candidate, ...]
     refold: Callable[[frozenset[str]], Candidate]
+    trained: Candidate | None = None
+
+    @property
+    def rounded(self) -> Candidate:
+        """The float model that the integers of lossy candidates stand for."""
+        return self.trained or self.float_
 
     @property
     def float_(self) -> Candidate:
         """The model with nothing but lossless steps."""
         return self.candidates[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Smaller:
+    """What the ``[[compress]]`` steps made of the model.
+
+    Attributes:
+        model: A float graph with the interface of the original.
+        steps: The records of those steps.
+    """
+
+    model: ir.Model
+    steps: tuple[StepRecord, ...]
+
+
+def rewrite_smaller(
+    plan: Plan, base: Rewritten, smaller: Smaller, calibration: Dataset | None
+) -> Rewritten:
+    """Put the candidates of a compressed model before the original in float.
+
+    Accuracy and speed are then judged against the model as the user gave it, which is also what
+    ships when compression costs too much.
+
+    Args:
+        plan: Steps bound to a target.
+        base: The candidates of the original.
+        smaller: The compressed model.
+        calibration: What ranges are measured on.
+    """
+    found = rewrite(plan, smaller.model, base.signature, calibration)
+
+    def marked(candidate: Candidate) -> Candidate:
+        return replace(
+            candidate,
+            name=f"compressed {candidate.name}",
+            steps=(*smaller.steps, *candidate.steps),
+            lossy=True,
+        )
+
+    skipped = tuple(
+        StepRecord(step.use, skipped=step.skipped or "the original ships") for step in smaller.steps
+    )
+    original = replace(base.float_, steps=(*skipped, *base.float_.steps))
+    smaller_ones = tuple(map(marked, found.candidates))
+    return Rewritten(
+        plan,
+        base.signature,
+        (*smaller_ones, original),
+        lambda spared: marked(found.refold(spared)),
+        smaller_ones[-1],
+    )
 
 
 def rewrite(

@@ -131,6 +131,11 @@ class Chooser:
         self._options = mode(rewritten.plan.target)
         self._found = _Found()
 
+    @property
+    def rewritten(self) -> Rewritten:
+        """The candidates that are walked down."""
+        return self._rewritten
+
     def choose(self, items: Items) -> Chosen:
         """Return the first candidate that every gate lets through.
 
@@ -192,16 +197,24 @@ class Chooser:
             where = f"{where}, on made-up inputs"
         terms = self._terms
         limit = Limit(terms.metric, terms.max_drop, terms.strict, where)
-        return judge(float_, scored, limit), scored
+        rounded = float_ if same else self._scored(self._rewritten.rounded, items)
+        return judge(float_, scored, limit, rounded), scored
 
     def _float(self, items: Items) -> Scored:
-        """Return the float model's outputs, computed once per data set."""
-        if id(items) not in self._found.floats:
-            scored = self._evaluate(self._rewritten.float_, items, self._options)
-            self._found.floats[id(items)] = (items, scored)
-            if name := not_a_number(scored):
-                self._say(f"the float model's output {name!r} is not a number on some samples")
-        return self._found.floats[id(items)][1]
+        """Return the float model's outputs."""
+        new = (self._rewritten.float_.name, id(items)) not in self._found.floats
+        scored = self._scored(self._rewritten.float_, items)
+        if new and (name := not_a_number(scored)):
+            self._say(f"the float model's output {name!r} is not a number on some samples")
+        return scored
+
+    def _scored(self, candidate: Candidate, items: Items) -> Scored:
+        """Return the outputs of a float model, computed once per data set."""
+        key = (candidate.name, id(items))
+        if key not in self._found.floats:
+            scored = self._evaluate(candidate, items, self._options)
+            self._found.floats[key] = (items, scored)
+        return self._found.floats[key][1]
 
     def _evaluate(self, candidate: Candidate, items: Items, options: Options) -> Scored:
         return evaluate(candidate.data, items, self._rewritten.signature, options)
@@ -358,7 +371,7 @@ class _Found:
     refusals: list[str] = field(default_factory=list)
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
-    floats: dict[int, tuple[Items, Scored]] = field(default_factory=dict)
+    floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)
 
 
 def _verdict(candidate: Candidate, result: speed.Comparison) -> str:

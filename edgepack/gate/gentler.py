@@ -41,7 +41,7 @@ def _ranked(
 ) -> list[str]:
     """Sort nodes by the error that each alone causes, largest first; ties keep graph order."""
     signature = rewritten.signature
-    reference = evaluate(rewritten.float_.data, items, signature, options).outputs
+    reference = evaluate(rewritten.rounded.data, items, signature, options).outputs
     errors = []
     for name in nodes:
         alone = rewritten.refold(frozenset(nodes) - {name})

@@ -1,12 +1,12 @@
 """Every check that can fail, before anything expensive starts."""
 
-import importlib.util
 import math
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgepack import devices
@@ -20,6 +20,7 @@ from edgepack.spec import recipe as recipes
 from edgepack.spec import target as targets
 from edgepack.spec.manifest import runtime_of
 from edgepack.spec.project import ModelTable, Project
+from edgepack.spec.step import Skip
 
 EXAMPLE = Path(__file__).parents[1] / "templates" / "digits"
 """What ``edgepack build`` builds where there is nothing to build."""
@@ -28,6 +29,7 @@ _LONGEST_NAME = 128
 """Bytes; the target and the suffix of the report must fit a file name of 255 too."""
 
 _BUILD_MODULES = ("onnx", "onnx_ir", "onnxscript", "scipy")
+_TRAIN_MODULES = ("accelerate", "safetensors", "torch_pruning")
 
 
 def check(request: Request) -> Job:
@@ -42,12 +44,13 @@ def check(request: Request) -> Job:
     merged = _merge(request, project)
     folders = {
         name: folder if getattr(request, name) is None else Path()
-        for name in ("calib", "evaluation", "metric")
+        for name in ("calib", "evaluation", "metric", "training", "loss")
     }
     _check_model(merged, folder, project)
     plans = plans_for(request)
     notes += _shadowing(plans)
     _check_data(merged, folders, plans)
+    _check_compress(merged, plans)
     _check_limits(merged)
     metric = _metric(merged, folders["metric"])
     _check_devices(merged, plans)
@@ -151,6 +154,8 @@ def _merge(request: Request, project: Project | None) -> Request:
         calib=request.calib if request.calib is not None else data.calibration,
         evaluation=request.evaluation if request.evaluation is not None else data.evaluation,
         metric=request.metric or data.metric,
+        training=request.training if request.training is not None else data.training,
+        loss=request.loss or data.loss,
         max_drop=request.max_drop if request.max_drop is not None else build.max_drop,
         prefer=request.prefer or build.prefer,
         strict=request.strict or build.strict,
@@ -230,7 +235,7 @@ def _beside(path: Path) -> str:
 
 
 def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan, ...]) -> None:
-    for what in ("calib", "evaluation"):
+    for what in ("calib", "evaluation", "training"):
         reference = getattr(request, what)
         if not isinstance(reference, str) or ":" in reference:
             continue
@@ -241,6 +246,33 @@ def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan
     if request.require == "int8" and request.calib is None and static:
         raise DataError(
             "E-CAL-EMPTY", "int8 is required and there are no calibration data", hint="add --calib"
+        )
+
+
+def _check_compress(request: Request, plans: tuple[Plan, ...]) -> None:
+    """Refuse a recipe that compresses a module where there is none, or that lacks its data."""
+    steps = [b for item in plans for b in item.compress if not isinstance(b.step, Skip)]
+    model = request.model or ""
+    if steps and model.lower().endswith((".onnx", *PROGRAMS)):
+        kind = "an .onnx file" if model.lower().endswith(".onnx") else "a program"
+        raise RequestError(
+            "E-COMPRESS",
+            f"step {steps[0].use} needs the torch module, and {model!r} is {kind}",
+            hint="give file.py:name of the module; a graph can be quantized: --recipe int8",
+        )
+    trained = next((b for b in steps if hasattr(b.step, "epochs")), None)
+    if trained and request.training is None:
+        raise DataError(
+            "E-TRAIN-DATA",
+            f"step {trained.use} trains and there are no training data",
+            hint='edgepack.toml: [data] training = "data.py:training"',
+        )
+    missing = [name for name in _TRAIN_MODULES if steps and find_spec(name) is None]
+    if missing:
+        raise MachineError(
+            "E-EXTRA",
+            f"step {steps[0].use} needs {', '.join(missing)}",
+            hint="pip install 'edgepack[train]'",
         )
 
 
@@ -299,7 +331,7 @@ def _check_packages(request: Request) -> None:
     if not model.lower().endswith(".onnx"):
         needed["torch"] = ("torch",)
     for extra, modules in needed.items():
-        missing = [name for name in modules if importlib.util.find_spec(name) is None]
+        missing = [name for name in modules if find_spec(name) is None]
         if missing:
             raise MachineError(
                 "E-EXTRA",

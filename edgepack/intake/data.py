@@ -8,6 +8,7 @@ from edgepack.data.samples import Dataset, open_dataset
 from edgepack.data.split import hold_out, refuse_overlap
 from edgepack.intake.request import Job
 from edgepack.spec.signature import Signature
+from edgepack.spec.step import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class Data:
         labelled: Whether ``judge`` is the user's evaluation set, scored by the metric.
         calibration_sha256: Digest of all calibration data given, empty without.
         evaluation_sha256: Digest of the evaluation data, empty without.
+        training: What compression trains on; shares no sample with ``judge``.
+        training_sha256: Its digest, empty without.
         notes: Sentences for the user and the manifest.
     """
 
@@ -28,6 +31,8 @@ class Data:
     labelled: bool = False
     calibration_sha256: str = ""
     evaluation_sha256: str = ""
+    training: Dataset | None = None
+    training_sha256: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -40,8 +45,7 @@ def load(job: Job, signature: Signature) -> Data:
     request = job.request
     calibration = judge = None
     scores, notes = request.evaluation is not None, list[str]()
-    seen: Inspection | None = None
-    scored: Inspection | None = None
+    seen = scored = None
     if request.calib is not None:
         calibration = open_dataset(
             request.calib, signature, labelled=False, folder=job.data_folders["calib"]
@@ -56,10 +60,12 @@ def load(job: Job, signature: Signature) -> Data:
             request.evaluation, signature, labelled=asks, folder=job.data_folders["evaluation"]
         )
         scored = inspect(judge, "evaluation")
-    notes += [*(seen.notes if seen else ()), *(scored.notes if scored else ())]
-    if seen and scored:
-        refuse_overlap(seen, scored)
-        compare_ranges(seen, scored)
+    training, trained = _training(job, signature)
+    notes += [note for each in (seen, scored, trained) if each for note in each.notes]
+    for used in (each for each in (seen, trained) if each and scored):
+        assert scored is not None
+        refuse_overlap(used, scored)
+        compare_ranges(used, scored)
     if calibration is not None and judge is None:
         parts = hold_out(calibration)
         calibration, judge = parts.fit, parts.held
@@ -75,8 +81,20 @@ def load(job: Job, signature: Signature) -> Data:
         scores,
         seen.sha256 if seen else "",
         scored.sha256 if scored else "",
+        training,
+        trained.sha256 if trained else "",
         tuple(notes),
     )
+
+
+def _training(job: Job, signature: Signature) -> tuple[Dataset | None, Inspection | None]:
+    """Open what compression trains on, where a plan has a step that does."""
+    steps = (bound.step for plan in job.plans for bound in plan.compress)
+    if job.request.training is None or all(isinstance(step, Skip) for step in steps):
+        return None, None
+    folder = job.data_folders["training"]
+    training = open_dataset(job.request.training, signature, labelled=True, folder=folder)
+    return training, inspect(training, "training")
 
 
 def _has_labels(job: Job, signature: Signature) -> bool:

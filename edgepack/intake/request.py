@@ -29,6 +29,8 @@ class Request:
         calib: Calibration data.
         evaluation: Evaluation data.
         metric: Name of a metric, or ``file.py:name``.
+        training: Labelled samples for the ``[[compress]]`` steps.
+        loss: ``file.py:name`` of a loss, where cross-entropy is not meant.
         max_drop: Loss allowed, absolute, in the metric's unit.
         strict: Whether the interval must hold the limit too.
         prefer: The objective.
@@ -49,6 +51,8 @@ class Request:
     calib: Reference | None = None
     evaluation: Reference | None = None
     metric: str | None = None
+    training: Reference | None = None
+    loss: str | None = None
     max_drop: float | None = None
     strict: bool = False
     prefer: Literal["speed", "size"] | None = None
@@ -99,7 +103,7 @@ class Job:
     Attributes:
         request: As given, with what the project says filled in.
         folder: What the model's reference is relative to.
-        data_folders: The same for ``calib`` and ``evaluation``, which may come from elsewhere.
+        data_folders: The same for data, metric and loss, which may come from elsewhere.
         weights: State dictionary for the module, if any.
         dynamic: Input -> names of its leading dimensions, None where static.
         state: Output -> input, carried from run to run.

@@ -35,6 +35,7 @@ class Source:
         sha256: Digest of the file the user gave, or of the exported graph.
         exporter: ``none``, ``dynamo`` or ``torchscript``.
         notes: Sentences for the user and the manifest.
+        torch: The module it was exported from; None for files and programs.
     """
 
     model: ir.Model
@@ -42,6 +43,7 @@ class Source:
     sha256: str
     exporter: str
     notes: tuple[str, ...]
+    torch: "TorchSource | None" = None
 
 
 def load(job: Job) -> Source:
@@ -105,10 +107,23 @@ def _export(job: Job, name: str) -> Source:
         found = load_source(name, job.folder, job.request.shape or None)
         if job.weights is not None:
             load_weights(found.module, job.weights)
-        subject, request = found.module, ExportRequest(found.example, dynamic=job.dynamic)
-        if not (job.dynamic or job.state):
-            return _exported(_with_open_batch(found), job)
+        return export_module(found, job)
     return _exported(export(subject, request), job)
+
+
+def export_module(found: "TorchSource", job: Job) -> Source:
+    """Export a module of the user, or what compression made of it.
+
+    Raises:
+        ModelError: It cannot be exported.
+    """
+    from edgepack.export import ExportRequest, export
+
+    if job.dynamic or job.state:
+        exported = export(found.module, ExportRequest(found.example, dynamic=job.dynamic))
+    else:
+        exported = _with_open_batch(found)
+    return replace(_exported(exported, job), torch=found)
 
 
 def _with_open_batch(found: "TorchSource") -> "Exported":

@@ -32,6 +32,7 @@ class Origin:
         evaluation_sha256: Of the evaluation data.
         exporter: ``none``, ``dynamo`` or ``torchscript``.
         notes: Sentences about model and data.
+        training_sha256: Of the data that compression trained on, empty without.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Origin:
     evaluation_sha256: str
     exporter: str
     notes: tuple[str, ...]
+    training_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ def _lineage(parts: Parts) -> spec.Lineage:
         steps=chosen.candidate.steps,
         versions={name: _version(name) for name in names},
         notes=(*origin.notes, *chosen.refusals),
+        training_sha256=origin.training_sha256,
     )
 
 

@@ -158,6 +158,7 @@ class Lineage(_Record, frozen=True):
     steps: tuple[StepRecord, ...]
     versions: dict[str, str]
     notes: tuple[str, ...] = ()
+    training_sha256: str = ""
 
 
 class Golden(_Record, frozen=True):

@@ -39,7 +39,7 @@ def test_listing_imports_nothing() -> None:
     [
         ("passes", "quantise_static", "E-STEP", "step", "did you mean 'quantize_static'?"),
         ("passes", "__init__", "E-STEP", "step", "known: "),
-        ("compress", "prune", "E-STEP", "step", "there is none to choose from"),
+        ("compress", "finetun", "E-STEP", "step", "did you mean 'finetune'?"),
         ("data.metrics", "top2", "E-METRIC", "metric", "did you mean"),
         (
             "calibration.ranges",

@@ -1,0 +1,159 @@
+"""The model of a job after the ``[[compress]]`` steps of a plan, exported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from edgepack.base.errors import MachineError, ModelError
+from edgepack.base.files import sha256
+from edgepack.intake.data import Data
+from edgepack.intake.request import Job
+from edgepack.intake.source import Source, export_module
+from edgepack.plan import Bound, Plan
+from edgepack.runtime.emulation import default_cache
+from edgepack.spec.manifest import StepRecord
+from edgepack.spec.step import Skip
+
+if TYPE_CHECKING:
+    from edgepack.compress import Context
+    from edgepack.export.source import Source as TorchSource
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """A smaller module as a float graph.
+
+    Attributes:
+        source: The graph, with the interface of the original.
+        steps: What each step was given and did, or why it did not run.
+        notes: What was done, as sentences.
+        sha256: Digest of the graph.
+    """
+
+    source: Source
+    steps: tuple[StepRecord, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the exported graph."""
+        return self.source.sha256
+
+
+class Compressor:
+    """Compresses once per list of fitted steps: targets whose plans agree share the training."""
+
+    def __init__(self, job: Job, source: Source, data: Data, tell: Callable[[str], None]) -> None:
+        """Prepare to compress the module of ``source``; nothing is trained yet."""
+        self._job, self._source, self._data, self._tell = job, source, data, tell
+        self._done: dict[str, Compressed] = {}
+
+    def compress(self, plan: Plan) -> Compressed | None:
+        """Return what the plan makes of the module; None where it has no step that runs.
+
+        Raises:
+            EdgepackError: A step cannot run on this module, or its training failed.
+        """
+        if all(isinstance(bound.step, Skip) for bound in plan.compress):
+            return None
+        key = _key(plan.compress, plan.target.name if _asks_target(plan) else "")
+        if key not in self._done:
+            self._done[key] = self._run(plan, sha256(f"{self._origin()} {key}".encode()))
+        return self._done[key]
+
+    def _origin(self) -> str:
+        """Name everything besides the steps that decides what training gives."""
+        loss = self._job.request.loss or ""
+        file = self._job.data_folders["loss"] / loss.rpartition(":")[0]
+        body = sha256(file.read_bytes()) if file.is_file() else ""
+        versions = " ".join(version(name) for name in ("edgepack", "torch", "torch-pruning"))
+        return f"{self._source.sha256} {self._data.training_sha256} {loss} {body} {versions}"
+
+    def _run(self, plan: Plan, digest: str) -> Compressed:
+        from edgepack.compress import apply, private_copy
+        from edgepack.export.source import Source as TorchSource
+
+        found = self._source.torch
+        assert found is not None, "checked before any work: compression needs the module"
+        module, records, notes = private_copy(found.module), list[StepRecord](), list[str]()
+        folder = default_cache() / "training" / digest[:24]
+        for index, bound in enumerate(plan.compress):
+            if isinstance(bound.step, Skip):
+                records.append(StepRecord(bound.use, skipped=bound.step.reason))
+                continue
+            context = self._context(plan, found, folder / f"{index}-{bound.use}.safetensors")
+            module, record, said = apply(bound.step, bound.use, module, context)
+            records.append(record)
+            for sentence in said:
+                self._tell(f"{bound.use}: {sentence}")
+                notes.append(f"{bound.use}: {sentence}")
+        self._tell("exporting the compressed module")
+        source = export_module(TorchSource(module, found.example), self._job)
+        _check_interface(self._source, source)
+        return Compressed(source, tuple(records), tuple(notes))
+
+    def _context(self, plan: Plan, found: "TorchSource", checkpoint: Path) -> "Context":
+        from edgepack.compress import Context, private_copy
+        from edgepack.training.losses import load
+
+        job = self._job
+        teacher = private_copy(found.module)
+        for parameter in teacher.parameters():
+            parameter.requires_grad = False
+        return Context(
+            target=plan.target,
+            example=found.example,
+            training=self._data.training,
+            loss=load(job.request.loss, job.data_folders["loss"]),
+            metric=job.metric if job.request.metric else None,
+            teacher=teacher,
+            folder=job.folder,
+            checkpoint=checkpoint,
+            tell=self._tell,
+        )
+
+
+def helps_only() -> bool:
+    """Whether this process was launched to train beside another one, which builds."""
+    import os
+
+    try:
+        return int(os.environ.get("RANK", "0")) > 0
+    except ValueError as error:
+        raise MachineError("E-LAUNCH", "RANK is no number", hint="accelerate launch") from error
+
+
+def _asks_target(plan: Plan) -> bool:
+    """Whether a step looks at the target while it runs, not only when it is fitted."""
+    return any(getattr(bound.step, "asks_target", False) for bound in plan.compress)
+
+
+def _key(bounds: tuple[Bound, ...], target: str) -> str:
+    steps = [
+        {"use": bound.use, **msgspec.to_builtins(bound.step)}
+        for bound in bounds
+        if not isinstance(bound.step, Skip)
+    ]
+    return sha256(msgspec.json.encode([target, steps], order="deterministic"))
+
+
+def _check_interface(before: Source, after: Source) -> None:
+    """Hold compression to the interface of the module.
+
+    Raises:
+        ModelError: Inputs or outputs differ.
+    """
+    faces = [
+        ([str(s) for s in x.signature.inputs], [str(s) for s in x.signature.outputs])
+        for x in (before, after)
+    ]
+    if faces[0] != faces[1]:
+        raise ModelError(
+            "E-COMPRESS-INTERFACE",
+            f"compression changed the interface from {faces[0]} to {faces[1]}",
+            hint="exclude the layers that make the outputs",
+        )

@@ -1,0 +1,153 @@
+"""Recipes with ``[[compress]]`` steps, from a torch module to a bundle."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import edgepack
+from edgepack.base.errors import DataError, EdgepackError, RequestError
+from edgepack.build import run
+from edgepack.intake.request import Request
+from edgepack.report.built import Built
+from tests.projects import write_stripes
+
+STEPS = """
+[[graph]]
+use = "tidy"
+
+[[graph]]
+use = "fold_batchnorm"
+
+[[graph]]
+use = "quantize_static"
+"""
+MODEL = """
+import sys
+sys.path.insert(0, {tests!r})
+import torch
+from tests.modules import EXAMPLE as example_inputs, StripesNet
+
+def make_model():
+    torch.manual_seed(0)
+    return StripesNet()
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_stripes(tmp_path)
+    (tmp_path / "model.py").write_text(MODEL.format(tests=str(Path(__file__).parents[2])))
+    (tmp_path / "data.py").write_text(
+        "from tests.modules import training_data\n"
+        "def training():\n"
+        "    for item in training_data():\n"
+        "        yield item.samples[0], item.labels[0]\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDGEPACK_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def built(recipe: str, *targets: str, tell: list[str], **options: object) -> list[Built]:
+    Path("own.toml").write_text(recipe + STEPS)
+    fields: dict[str, object] = {
+        "model": "model.py:make_model",
+        "training": "data.py:training",
+        "calib": "calib.npz",
+        "evaluation": "eval.npz",
+        "metric": "top1",
+        "max_drop": 1.0,
+        "prefer": "size",
+        "recipe": "own.toml",
+        "targets": targets,
+        "force": True,
+    }
+    found = list(run(Request.of(fields | options), tell.append))
+    for outcome in found:
+        if isinstance(outcome, EdgepackError):
+            raise outcome
+    return [outcome for outcome in found if isinstance(outcome, Built)]
+
+
+FINETUNE = '[[compress]]\nuse = "finetune"\nepochs = 3\nbatch_size = 32\nlearning_rate = 0.01\n'
+
+
+@pytest.mark.usefixtures("project")
+def test_a_recipe_trains_and_the_manifest_says_how() -> None:
+    told = list[str]()
+    one, two = built(FINETUNE, "x86_64", "arm64", tell=told)
+    assert sum("finetune: epoch 1/3" in sentence for sentence in told) == 1  # once for both
+    step = one.manifest.lineage.steps[0]
+    assert step.use == "finetune"
+    assert step.parameters["learning_rate"] == 0.01
+    assert len(one.manifest.lineage.training_sha256) == 64
+    assert any(note.startswith("finetune: trained 3") for note in one.manifest.lineage.notes)
+    accuracy = two.manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.shipped > 0.95 > accuracy.float_
+    assert two.manifest.precision.operators["Conv"] == {"int8": 3}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_second_build_takes_the_training_up_and_gives_the_same_bytes() -> None:
+    told = list[str]()
+    (first,) = built(FINETUNE, "x86_64", tell=told)
+    (second,) = built(FINETUNE, "x86_64", tell=told, out="again")
+    shutil.rmtree("cache")
+    (third,) = built(FINETUNE, "x86_64", tell=told, out="anew")
+    assert first.sha256 == second.sha256 == third.sha256
+    assert any("taken up after epoch 3/3" in sentence for sentence in told)
+
+
+@pytest.mark.usefixtures("project")
+def test_evaluating_on_training_samples_is_refused() -> None:
+    with pytest.raises(DataError, match="training samples too"):
+        built(FINETUNE, "x86_64", tell=[], evaluation="data.py:training")
+
+
+@pytest.mark.usefixtures("project")
+def test_an_onnx_file_cannot_be_trained() -> None:
+    with pytest.raises(RequestError, match="finetune needs the torch module") as caught:
+        built(FINETUNE, "x86_64", tell=[], model="model.onnx")
+    assert "--recipe int8" in caught.value.hint
+
+
+@pytest.mark.usefixtures("project")
+def test_training_without_data_is_refused_before_the_model_is_read() -> None:
+    with pytest.raises(DataError, match="no training data"):
+        edgepack.build("model.py:absent", target="x86_64", recipe=_only(FINETUNE))
+
+
+def _only(recipe: str) -> str:
+    Path("own.toml").write_text(recipe + STEPS)
+    return "own.toml"
+
+
+TRAIN = "epochs = 4\nbatch_size = 32\nlearning_rate = 0.01\n"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ("prune_channels", "distill"),
+        ("prune_magnitude", "finetune"),
+        ("regularize", "distill"),
+    ],
+)
+def test_every_step_ends_in_an_int8_bundle_that_tells_its_story(steps: tuple[str, ...]) -> None:
+    # the module is untrained, so its words as a teacher weigh little
+    fields = {
+        "prune_channels": "fraction = 0.5\n",
+        "distill": f'method = "kd"\nalpha = 0.1\n{TRAIN}',
+    }
+    recipe = "".join(f'[[compress]]\nuse = "{step}"\n{fields.get(step, TRAIN)}\n' for step in steps)
+    (found,) = built(recipe, "x86_64", tell=[])
+    lineage = found.manifest.lineage
+    assert [step.use for step in lineage.steps[:2]] == list(steps)
+    assert not any(step.skipped for step in lineage.steps)
+    accuracy = found.manifest.accuracy
+    assert accuracy is not None
+    assert accuracy.shipped > 0.9
+    assert found.manifest.precision.operators["Conv"] == {"int8": 3}
