@@ -15,6 +15,9 @@ def inspect(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of the manifest.")
     ] = False,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Name what the runtime here did not fuse.")
+    ] = False,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -31,6 +34,8 @@ def inspect(
         terminal.show_json(manifest.schema())
     elif model is None:
         raise RequestError("E-USAGE", "nothing to inspect", hint="edgepack inspect BUNDLE|MODEL")
+    elif layers:
+        _layers(model, json=json)
     elif model.suffix.lower() == ".onnx":
         _onnx(model, json=json)
     else:
@@ -60,6 +65,30 @@ def _onnx(path: Path, *, json: bool) -> None:
     for note in found.notes:
         terminal.say(f"note: {note}")
     terminal.say(f"sha256 {found.sha256}")
+
+
+def _layers(path: Path, *, json: bool) -> None:
+    from edgepack.bundle.open import open_bundle
+    from edgepack.gate.fusion import fusion
+    from edgepack.graph.read import parse, read
+
+    if path.suffix.lower() == ".onnx":
+        model = read(path).model
+    else:
+        model = parse(open_bundle(path).model, str(path)).model
+    found = fusion(model)
+    if json:
+        terminal.show_json({"before": found.before, "left": found.left})
+        return
+    inner = [each for each in found.left if not each.end]
+    ends = len(found.left) - len(inner)
+    rows = [(each.op, each.tensor, each.between) for each in inner]
+    if rows:
+        terminal.table("", ("not fused", "tensor", "between"), rows)
+    terminal.say(
+        f"{found.before} nodes round or restore; the runtime here leaves {ends} at inputs and "
+        f"outputs and {len(inner)} inside"
+    )
 
 
 def _bundle(path: Path, *, json: bool) -> None:

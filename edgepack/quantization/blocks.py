@@ -81,15 +81,21 @@ def round_blocks(weight: Array, block: int, moments: Weights) -> Blocks:
 
 
 def _compensated(weight: Weights, block: int, moments: Weights, *, odd: bool) -> Blocks:
-    """Fix the grid of a block once all errors before it have arrived, then round row by row."""
+    """Fix the grid of a block once all errors before it have arrived, then round row by row.
+
+    An error counts for a grid by the mean square of the input that it is multiplied with.
+    """
     grids: list[tuple[Weights, Weights]] = []
+    heavy = np.diag(moments)[:, None] + np.finfo(np.float32).tiny
 
     def start(left: Weights) -> Round:
         blocks = _split(left, block)
+        first = len(grids) * block
+        weigh = _split(heavy[first : first + len(left)], block)
         if odd:
-            offset, scale = _asymmetric(blocks)
+            offset, scale = _asymmetric(blocks, weigh)
         else:
-            scale, offset = _symmetric(blocks), np.full((len(blocks), 1, 1), float(_MIDDLE))
+            scale, offset = _symmetric(blocks, weigh), np.full((len(blocks), 1, 1), float(_MIDDLE))
         stored = scale.astype(np.float32).astype(np.float64)
         grids.append((stored, offset))
         step, zero = stored[:, 0, 0], offset[:, 0, 0]
@@ -115,11 +121,14 @@ def _codes(blocks: Weights, scale: Weights, offset: Weights) -> Weights:
     return codes
 
 
-def _error(blocks: Weights, scale: Weights, offset: Weights) -> Weights:
-    """Return the squared error of each block, shape ``(N, K / block, 1)``."""
+def _error(
+    blocks: Weights, scale: Weights, offset: Weights, weigh: Weights | None = None
+) -> Weights:
+    """Return the squared error of each block, ``(N, K / block, 1)``, entries weighed if asked."""
     stored = scale.astype(np.float32).astype(np.float64)
     back = (_codes(blocks, stored, offset) - offset) * stored
-    wrong: Weights = np.square(back - blocks).sum(axis=2, keepdims=True)
+    squares = np.square(back - blocks)
+    wrong: Weights = (squares if weigh is None else squares * weigh).sum(axis=2, keepdims=True)
     return wrong
 
 
@@ -129,15 +138,15 @@ def _positive(scale: Weights) -> Weights:
     return np.where(np.abs(scale) < small, small, scale)
 
 
-def _symmetric(blocks: Weights) -> Weights:
+def _symmetric(blocks: Weights, weigh: Weights | None = None) -> Weights:
     """Return the scale of each block that loses least, code 0 at its largest weight."""
     top = np.take_along_axis(blocks, np.abs(blocks).argmax(axis=2, keepdims=True), axis=2)
     tried = [_positive(top * part / -_MIDDLE) for part in _SHRUNK]
     middle = np.full_like(top, _MIDDLE)
-    return _least(blocks, tried, [middle] * len(tried))[0]
+    return _least(blocks, tried, [middle] * len(tried), weigh)[0]
 
 
-def _asymmetric(blocks: Weights) -> tuple[Weights, Weights]:
+def _asymmetric(blocks: Weights, weigh: Weights | None = None) -> tuple[Weights, Weights]:
     """Return zero point and scale of each block that lose least; its range holds 0."""
     low = np.minimum(blocks.min(axis=2, keepdims=True), 0)
     high = np.maximum(blocks.max(axis=2, keepdims=True), 0)
@@ -145,15 +154,15 @@ def _asymmetric(blocks: Weights) -> tuple[Weights, Weights]:
     offsets = [
         np.clip(np.rint(-low * part / s), 0, LEVELS) for part, s in zip(_SHRUNK, tried, strict=True)
     ]
-    scale, offset = _least(blocks, tried, offsets)
+    scale, offset = _least(blocks, tried, offsets, weigh)
     return offset, scale
 
 
 def _least(
-    blocks: Weights, scales: list[Weights], offsets: list[Weights]
+    blocks: Weights, scales: list[Weights], offsets: list[Weights], weigh: Weights | None = None
 ) -> tuple[Weights, Weights]:
     """Pick, block by block, the pair of scale and offset with the least error."""
-    errors = np.stack([_error(blocks, *pair) for pair in zip(scales, offsets, strict=True)])
+    errors = np.stack([_error(blocks, *pair, weigh) for pair in zip(scales, offsets, strict=True)])
     best = errors.argmin(axis=0)[None]
     picked = (np.take_along_axis(np.stack(each), best, axis=0)[0] for each in (scales, offsets))
     scale, offset = picked
