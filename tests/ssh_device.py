@@ -20,7 +20,9 @@ class Device:
         folder: Holds its keys, the client's configuration, its home and its programs.
         greeting: What its login shell prints before anything else.
         silent: Whether it takes commands and never answers.
-        cut_after: Bytes of output after which it drops the connection, once; -1 for never.
+        cut_after: Bytes of output after which it drops the connection; -1 for never.
+        cuts: How often it does.
+        cut_when: A part of the commands that it does so to.
         commands: Those it was given.
     """
 
@@ -28,6 +30,8 @@ class Device:
     greeting: bytes = b""
     silent: bool = False
     cut_after: int = -1
+    cuts: int = 1
+    cut_when: str = ""
     commands: list[str] = field(default_factory=list)
     port: int = 0
 
@@ -98,16 +102,17 @@ class Device:
         assert child.stdout is not None
         sent = 0
         while data := await child.stdout.read(65536):
-            if 0 <= self.cut_after < sent + len(data):
-                process.stdout.write(data[: self.cut_after - sent])
-                self.cut_after = -1
+            named = self.cut_when in (process.command or "")
+            if named and self.cuts and 0 <= self.cut_after < sent + len(data):
+                process.stdout.write(data[: max(self.cut_after - sent, 0)])
+                self.cuts -= 1
                 process.channel.get_connection().abort()
                 assert child.stdin is not None
                 child.stdin.close()
+                return
             sent += len(data)
             with contextlib.suppress(ConnectionError, OSError):
                 process.stdout.write(data)
-                await process.stdout.drain()
 
 
 async def _err(

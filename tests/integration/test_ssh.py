@@ -1,5 +1,8 @@
 """A device over ssh: a real client and a real server on loopback, and what goes wrong between."""
 
+import json
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,8 +10,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from edgepack.base.errors import EdgepackError, MachineError, ModelError
-from edgepack.devices import open_device
+from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
+from edgepack.bench import remote
+from edgepack.cli import bench as cli
+from edgepack.devices import Opened, Timing, Turns, open_device
 from edgepack.runtime import machine
 from edgepack.runtime.remote import link
 from edgepack.runtime.remote.refusals import LostError
@@ -150,6 +155,75 @@ def test_a_connection_that_is_lost_is_an_error_of_the_machine(device: Device, cu
     with pytest.raises(MachineError) as caught:
         open_device(device.name)
     assert isinstance(caught.value, LostError) or "cannot be reached" in str(caught.value)
+
+
+def test_every_run_is_timed_there_and_its_samples_come_back(device: Device, tmp_path: Path) -> None:
+    result = remote.measure(model_in(tmp_path), device_of(device), threads=1, runs=7, warmup=2)
+    assert [len(taken) for taken in result.samples.values()] == [7, 7]
+    assert min(*result.samples["wall"], *result.samples["cpu"]) > 0
+    assert (result.device, result.lost, result.incomplete) == (device.name, 0, "")
+    assert not left_behind(device)
+
+
+def test_a_measurement_goes_on_where_the_connection_was_lost(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_STREAM", 1e-6)
+    there = device_of(device)
+    device.cut_when = "agent.py time"
+    device.cut_after = 1000
+    result = remote.measure(model_in(tmp_path), there, threads=1, runs=60, warmup=1)
+    assert (len(result.samples["wall"]), result.lost) == (60, 1)
+
+
+def test_what_was_measured_is_kept_where_the_connection_is_lost_for_good(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_STREAM", 1e-6)
+    there = device_of(device)
+    device.cut_when, device.cut_after, device.cuts = "agent.py time", 1000, 99
+    out = tmp_path / "kept.json"
+    with pytest.raises(MachineError, match="the connection was lost"):
+        cli.bench([model_in(tmp_path)], on=[there.name], runs=500, warmup=1, threads=1, out=out)
+    (result,) = json.loads(out.read_text())["results"]
+    assert 0 < len(result["samples"]["wall"]) < 500
+    assert "was lost" in result["incomplete"]
+
+
+def test_an_agent_ends_with_its_connection(device: Device) -> None:
+    there = device_of(device)
+    with there.timer([Opened(net(), 1, "all", {})], SAMPLES) as timer:
+        with pytest.raises(MachineError, match="has said nothing for 1 s"):
+            timer.time(Turns([("a", "999999999a")]), lambda _: None, 1.0)
+        pause = time.monotonic() + 20
+        while agents() and time.monotonic() < pause:
+            time.sleep(0.1)
+        assert not agents()
+
+
+def agents() -> list[str]:
+    """Return the agents that run here."""
+    command = ["ps", "-eo", "args"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [line for line in lines if "agent.py time" in line and "999999999a" in line]
+
+
+@pytest.mark.parametrize("name", ["qemu:cortex-a53", "local"])
+def test_where_nothing_can_be_timed_is_said_before_any_work(name: str) -> None:
+    with pytest.raises((RequestError, MachineError)):
+        remote.open_timing(name)
+
+
+def model_in(folder: Path) -> Path:
+    path = folder / "net.onnx"
+    path.write_bytes(net())
+    return path
+
+
+def device_of(device: Device) -> Timing:
+    there = open_device(device.name)
+    assert isinstance(there, Timing)
+    return there
 
 
 def refusal(name: str) -> EdgepackError:

@@ -68,7 +68,7 @@ def fail(code: int, text: str) -> NoReturn:
 
 def say(words: str) -> None:
     """Print a line that the other side takes for ours."""
-    sys.stdout.write("\n{} {}\n".format(os.environ.get("EDGEPACK_MARK", "M"), words))
+    sys.stdout.write("\n{} {}\n".format(os.environ.get("M", "edgepack"), words))
     sys.stdout.flush()
 
 
@@ -269,9 +269,8 @@ def fresh(job: dict[str, Any], records: list[Record], letter: str) -> Callable[[
     session = open_session(side)
     say(f"doing running {letter.upper()}")
     names = [each.name for each in session.get_outputs()]
-    infer(session, records[0], side["model"])
-    for number in range(1, job["warmup"]):
-        session.run(names, records[number % len(records)])
+    for number in range(job["warmup"]):
+        infer(session, records[number % len(records)], side["model"])
     return lambda record: session.run(names, record)
 
 
@@ -290,7 +289,7 @@ def turn(
 
 def tell(taken: list[tuple[str, Sizes]]) -> None:
     """Say what was measured, and forget it."""
-    mark = os.environ.get("EDGEPACK_MARK", "M")
+    mark = os.environ.get("M", "edgepack")
     lines = [f"{mark} {letter} {wall} {cpu} {stops}\n" for letter, (wall, cpu, stops) in taken]
     sys.stdout.write("\n" + "".join(lines))
     sys.stdout.flush()
