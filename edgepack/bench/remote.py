@@ -9,6 +9,7 @@ from edgepack.bench.sampler import Timing as Taken
 from edgepack.bench.single import Result
 from edgepack.bundle.open import open_bundle
 from edgepack.devices import Opened, Timing, Turns
+from edgepack.runtime import machine
 from edgepack.runtime.model import shipped_options
 from edgepack.runtime.remote.refusals import LostError
 from edgepack.runtime.session import Options, Session
@@ -17,7 +18,6 @@ from edgepack.spec.signature import Sample, Signature
 _STREAM = 1.0  # seconds of measuring that a lost connection may cost
 _SILENCE = 300.0  # opening a model and warming it up says nothing meanwhile
 _TRIES = 3
-_MOST_THREADS = 4  # as machine.threads
 
 
 def open_timing(name: str) -> Timing:
@@ -98,7 +98,7 @@ class _Gathered:
 
 
 def _open(path: Path, device: Timing, threads: int) -> tuple[Opened, Sample, str]:
-    number = threads or min(device.cores, _MOST_THREADS)
+    number = threads or min(device.cores, machine.MOST_THREADS)
     if path.suffix.lower() == ".onnx":
         return _open_onnx(path, number)
     bundle = open_bundle(path)

@@ -11,7 +11,10 @@ import pytest
 from onnx import helper
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
-from edgepack.bench import remote
+from edgepack.bench import arms, record, remote
+from edgepack.bench.contest import Contest, Terms
+from edgepack.bench.ground import There
+from edgepack.bench.verdict import Bars, judge
 from edgepack.cli import bench as cli
 from edgepack.devices import Opened, Timing, Turns, open_device
 from edgepack.runtime import machine
@@ -212,6 +215,21 @@ def agents() -> list[str]:
 def test_where_nothing_can_be_timed_is_said_before_any_work(name: str) -> None:
     with pytest.raises((RequestError, MachineError)):
         remote.open_timing(name)
+
+
+def test_two_models_are_compared_there_also_where_the_connection_is_lost_once(
+    device: Device, tmp_path: Path
+) -> None:
+    there, path = device_of(device), model_in(tmp_path)
+    device.cut_when, device.cut_after = "--warmup 3", 200
+    rivals = arms.read(path, path, 1, there)
+    terms = Terms(lambda groups, error: (judge(groups, error, Bars()), len(groups) >= 5), 40.0)
+    run, verdict = Contest(rivals, terms, ground=There(there)).compare()
+    assert verdict.processes == 5
+    assert {len(side.wall) for pair in run.pairs for side in (pair.a, pair.b)} == {run.plan.rounds}
+    assert run.machine["device"] == device.name
+    assert run.before.load is not None
+    assert record.encode(run)
 
 
 def model_in(folder: Path) -> Path:
