@@ -3,6 +3,7 @@
 import pytest
 
 from edgepack.base.errors import RequestError
+from edgepack.cli import doctor
 from edgepack.runtime.remote.address import parse
 from edgepack.runtime.remote.link import wrapped
 
@@ -58,3 +59,11 @@ def test_a_script_is_one_quoted_word_for_any_shell() -> None:
     command = wrapped("echo $x", "mark")
     assert command.startswith("exec sh -c '")
     assert "!" not in command
+
+
+def test_the_doctor_names_the_package_of_a_missing_client(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPACK_SSH", "no-such-ssh")
+    doctor.doctor(json=True)
+    assert "apt-get install openssh-client" in capsys.readouterr().out
