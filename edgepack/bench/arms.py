@@ -2,33 +2,37 @@
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from edgepack import devices
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.base.files import sha256
 from edgepack.bench.child import Stage
 from edgepack.bench.rivals import Arm, Rivals, arm
 from edgepack.bundle.open import Bundle, open_bundle
+from edgepack.devices import Timing
 from edgepack.runtime import machine
 from edgepack.runtime.model import shipped_options
 from edgepack.runtime.session import Options as SessionOptions
 from edgepack.spec.signature import Sample, Signature, TensorSpec
 
 
-def read(a: Path, b: Path, threads: int | None = None) -> Rivals:
+def read(a: Path, b: Path, threads: int | None = None, device: Timing | None = None) -> Rivals:
     """Open both models and find inputs: golden samples of a bundle, else made-up ones.
 
     Args:
         a: A bundle or an ONNX file.
         b: Another.
         threads: Of both; None for what ships, 0 for the usable cores, at most four.
+        device: Where to compare; None for this machine.
 
     Raises:
         EdgepackError: A file cannot be read, or this machine cannot run it.
         RequestError: They do not take and return the same.
     """
     bundles = {path: open_bundle(path) for path in {a, b} if path.suffix != ".onnx"}
-    one, other = (_arm(path, bundles.get(path), threads) for path in (a, b))
+    one, other = (_arm(path, bundles.get(path), threads, device) for path in (a, b))
     face = _require_same(one, other)
     for name, path in (("A", a), ("B", b)):
         if path in bundles:
@@ -36,23 +40,35 @@ def read(a: Path, b: Path, threads: int | None = None) -> Rivals:
     return Rivals(one, other, _made_up(face), "made up")
 
 
-def _arm(path: Path, bundle: Bundle | None, threads: int | None) -> Arm:
+def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing | None) -> Arm:
     if bundle is not None:
-        if reason := machine.missing(bundle.manifest.runtime):
+        needs = bundle.manifest.runtime
+        if reason := devices.lacks(device, needs) if device else machine.missing(needs):
             raise MachineError(
                 "E-MACHINE",
-                f"{str(path)!r} cannot run here: {reason}",
+                f"{str(path)!r} cannot run {f'on {device.name}' if device else 'here'}: {reason}",
                 hint="compare where it can run; an emulated CPU has no time to compare",
             )
-        return arm(
-            str(path), bundle.model, bundle.sha256, shipped_options(bundle.manifest, threads)
-        )
+        options = _shipped(bundle, threads, device)
+        return arm(str(path), bundle.model, bundle.sha256, options)
     try:
         model = path.read_bytes()
     except OSError as error:
         raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
-    options = SessionOptions(threads=threads or machine.threads())
+    options = SessionOptions(threads=threads or _threads(device))
     return arm(str(path), model, sha256(model), options)
+
+
+def _shipped(bundle: Bundle, threads: int | None, device: Timing | None) -> SessionOptions:
+    if device is None:
+        return shipped_options(bundle.manifest, threads)
+    wanted = bundle.manifest.runtime.session.get("intra_op_num_threads") if threads is None else 0
+    options = shipped_options(bundle.manifest, threads or int(wanted or 0) or _threads(device))
+    return replace(options, exact=False)  # for this CPU; a device that lacks nothing needs none
+
+
+def _threads(device: Timing | None) -> int:
+    return min(device.cores, machine.MOST_THREADS) if device else machine.threads()
 
 
 def _require_same(a: Arm, b: Arm) -> Signature:

@@ -13,7 +13,7 @@ import numpy as np
 from edgepack.base import errors, units
 from edgepack.base.errors import EdgepackError, MachineError, ModelError
 from edgepack.bench.duel import Face, Job, Line, Name, Side
-from edgepack.bench.record import Options, Plan
+from edgepack.bench.record import Options, Pair, Plan
 from edgepack.bench.rivals import Rivals
 
 
@@ -54,6 +54,15 @@ class Stage:
             core=_last_core() if realtime and one_thread else None,
             seed=plan.seed * 1000 + number,
         )
+
+    def process(
+        self, plan: Plan, *, one_thread: bool, realtime: bool, number: int, limit: float
+    ) -> tuple[Pair, ...]:
+        """Measure process ``number`` in a fresh child; ``limit`` is in seconds."""
+        job = self.job(plan, one_thread=one_thread, realtime=realtime, number=number)
+        answer = ask(job, self.folder, limit=limit)
+        assert answer.pairs is not None
+        return answer.pairs
 
     def faces(self) -> dict[Name, Face]:
         """Ask a child what the models take and return.

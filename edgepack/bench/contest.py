@@ -1,21 +1,16 @@
 """Compare two models: one fresh child process after the other, until a planned look decides."""
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import numpy as np
 
 from edgepack.base import units
 from edgepack.base.errors import MachineError
-from edgepack.bench import bursts, schedule, surroundings
-from edgepack.bench.child import Stage, ask
+from edgepack.bench import bursts, schedule
+from edgepack.bench.ground import Ground, Here, Ring
 from edgepack.bench.record import FORMAT, Clock, Plan, Process, Run, Surroundings
 from edgepack.bench.rivals import Rivals
 from edgepack.bench.verdict import FEWEST, Groups, Judge, Verdict, walk
-from edgepack.runtime import machine
 
 _SLOWEST = 20
 """Times its share of the budget after which a child counts as hung."""
@@ -48,15 +43,20 @@ class Contest:
         rivals: What to compare.
         terms: How to compare.
         tell: Called with sentences of progress.
+        ground: Where it takes place.
     """
 
     rivals: Rivals
     terms: Terms
     tell: Callable[[str], None] = lambda _: None
+    ground: Ground = field(default_factory=Here)
     _began: float = field(default_factory=time.monotonic)
-    _before: Surroundings = field(default_factory=surroundings.look)
+    _before: Surroundings = field(init=False)
     _plan: Plan | None = None
     _processes: list[Process] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._before = self.ground.look()
 
     @property
     def clock(self) -> Clock:
@@ -76,8 +76,7 @@ class Contest:
             DataError: The samples do not fit.
             MachineError: Real-time bursts are not allowed, or too short for this model.
         """
-        with tempfile.TemporaryDirectory(prefix="edgepack-compare-") as folder:
-            stage = Stage(Path(folder), self.rivals)
+        with self.ground.enter(self.rivals) as stage:
             self._plan = self._prepare(stage)
             verdict = walk(
                 lambda number: self._until(number, stage),
@@ -90,7 +89,6 @@ class Contest:
     def record(self) -> Run:
         """Return what was measured so far; it takes a first process for there to be a plan."""
         assert self._plan is not None
-        here = machine.here()
         return Run(
             format=FORMAT,
             a=self.rivals.a.contestant,
@@ -103,14 +101,8 @@ class Contest:
             processes=tuple(self._processes),
             elapsed=round(self._elapsed, 3),
             before=self._before,
-            after=surroundings.look(),
-            machine={
-                "arch": here.arch,
-                "cores": here.cores,
-                "features": sorted(here.features or ()),
-                "onnxruntime": here.onnxruntime,
-                "numpy": np.__version__,
-            },
+            after=self.ground.look(),
+            machine=self.ground.machine(),
         )
 
     @property
@@ -122,7 +114,7 @@ class Contest:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _prepare(self, stage: Stage) -> Plan:
+    def _prepare(self, stage: Ring) -> Plan:
         """Run a pilot process, which is not judged, and plan by what it took."""
         terms = self.terms
         first = self._process(stage, schedule.pilot(terms.seed), terms.budget)
@@ -137,7 +129,7 @@ class Contest:
         )
         return plan
 
-    def _until(self, number: int, stage: Stage) -> Groups:
+    def _until(self, number: int, stage: Ring) -> Groups:
         """Measure up to that many processes, fewer where the budget ends; an interval takes two."""
         plan = self._plan
         assert plan is not None
@@ -158,17 +150,16 @@ class Contest:
         )
         return verdict, final
 
-    def _process(self, stage: Stage, plan: Plan, share: float) -> Process:
-        job = stage.job(
+    def _process(self, stage: Ring, plan: Plan, share: float) -> Process:
+        start = time.monotonic()
+        pairs = stage.process(
             plan,
             one_thread=self._threads == 1,
             realtime=self.terms.realtime,
             number=len(self._processes),
+            limit=60 + _SLOWEST * share,
         )
-        start = time.monotonic()
-        answer = ask(job, stage.folder, limit=60 + _SLOWEST * share)
-        assert answer.pairs is not None
-        return Process(answer.pairs, round(time.monotonic() - start, 6))
+        return Process(pairs, round(time.monotonic() - start, 6))
 
 
 def _require_short(turn: float) -> None:

@@ -39,4 +39,4 @@ def _devices_for(bundle: Bundle) -> str:
     cpus = bundle.manifest.target.get("emulate")
     if isinstance(cpus, list | tuple) and cpus:
         return f"--on qemu:{cpus[0]}"
-    return "verify it on a device of its target"
+    return "--on ssh://user@host, a device of its target"

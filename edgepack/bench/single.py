@@ -25,7 +25,10 @@ class Result(msgspec.Struct, frozen=True):
         warmup: Untimed runs.
         percentiles: Clock -> p50, p90, p99, in seconds.
         samples: Clock -> seconds of each run, in order.
-        machine: Facts about this machine.
+        machine: Facts about the machine that ran it.
+        device: Its name.
+        lost: Times that the connection was lost; a fresh session went on each time.
+        incomplete: Why there are fewer runs than asked for; empty where there are not.
     """
 
     model: str
@@ -35,6 +38,9 @@ class Result(msgspec.Struct, frozen=True):
     percentiles: dict[str, dict[str, float]]
     samples: dict[str, tuple[float, ...]]
     machine: dict[str, Any]
+    device: str = "local"
+    lost: int = 0
+    incomplete: str = ""
 
 
 def measure(path: Path, *, threads: int, runs: int, warmup: int) -> Result:

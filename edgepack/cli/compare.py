@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgepack.bench.record import Run
     from edgepack.bench.rivals import Rivals
     from edgepack.bench.verdict import Bars
+    from edgepack.devices import Timing
 
 _CODES = {"slower": 8, "inconclusive": 9}
 _SENTENCES = {
@@ -58,18 +59,22 @@ def compare(
     """
     from edgepack.bench.contest import Contest, Terms
     from edgepack.bench.findings import Until, as_data, find
+    from edgepack.bench.ground import Here, There
     from edgepack.bench.record import load
+    from edgepack.bench.remote import open_timing
 
     bars = _bars(tolerate, detect)
     seconds = _parse("--budget", budget, units.parse_duration, "60s")
-    _check(on, out)
+    _check(on, out, realtime=realtime)
     if again is not None:
         _require_none(models)
         run = load(again)
     else:
         terms = Terms(Until(bars), seconds, realtime=realtime, seed=secrets.randbits(31))
         tell = terminal.silence if quiet else terminal.progress
-        run = _measure(Contest(_rivals(models, threads), terms, tell), out)
+        device = None if on == "local" else open_timing(on)
+        ground = Here() if device is None else There(device)
+        run = _measure(Contest(_rivals(models, threads, device), terms, tell, ground), out)
     found = find(run, bars)
     if json:
         terminal.show_json(as_data(run, found))
@@ -99,14 +104,16 @@ def _parse(option: str, text: str, read: Callable[[str], float], example: str) -
         raise RequestError("E-USAGE", f"{option}: {error}", hint=f"{option} {example}") from error
 
 
-def _check(on: str, out: Path | None) -> None:
+def _check(on: str, out: Path | None, *, realtime: bool) -> None:
     """Refuse other devices, and an output that cannot be written."""
-    if on != "local":
+    if on != "local" and not on.startswith("ssh:"):
         raise RequestError(
             "E-DEVICE",
             f"compare cannot time on {on!r}",
             hint="leave --on out: it times on this machine; an emulated CPU has no time",
         )
+    if on != "local" and realtime:
+        raise RequestError("E-USAGE", "real-time bursts are for this machine", hint="drop --on")
     if out is not None and out.is_dir():
         raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
 
@@ -116,7 +123,7 @@ def _require_none(models: list[Path] | None) -> None:
         raise RequestError("E-USAGE", "--from judges a file, and takes no models", hint="drop them")
 
 
-def _rivals(models: list[Path] | None, threads: int | None) -> "Rivals":
+def _rivals(models: list[Path] | None, threads: int | None, device: "Timing | None") -> "Rivals":
     from edgepack.bench import arms
 
     if models is None or len(models) != 2:
@@ -124,7 +131,7 @@ def _rivals(models: list[Path] | None, threads: int | None) -> "Rivals":
         raise RequestError(
             "E-USAGE", f"compare takes two models, not {given}", hint="edgepack compare A B"
         )
-    return arms.read(models[0], models[1], threads)
+    return arms.read(models[0], models[1], threads, device)
 
 
 def _measure(contest: "Contest", out: Path | None) -> "Run":

@@ -37,7 +37,17 @@ def devices(
     if json:
         terminal.show_json({"devices": names, "missing": [list(item) for item in missing]})
         return
-    rows = [("local", "ready", "this machine")]
+    rows = [("local", "ready", "this machine"), _ssh()]
     state = "missing" if missing else "ready"
     rows += [(name, state, "; ".join(command for _, command in missing)) for name in names[1:]]
     terminal.table("", ("device", "", "what it needs"), rows)
+
+
+def _ssh() -> tuple[str, str, str]:
+    import shutil
+
+    from edgepack.runtime.remote import link, refusals
+
+    ready = shutil.which(link.client()[0]) is not None
+    needs = "there: Linux, tar, Python with onnxruntime" if ready else refusals.INSTALL
+    return "ssh://[user@]host[:port]", "ready" if ready else "missing", needs

@@ -2,6 +2,7 @@
 
 import importlib.util
 import platform
+import shutil
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
@@ -62,6 +63,7 @@ def _facts() -> dict[str, str]:
 
 def _missing() -> dict[str, str]:
     from edgepack.runtime import emulation
+    from edgepack.runtime.remote import link, refusals
 
     found = {}
     for extra, modules in _EXTRAS.items():
@@ -72,5 +74,7 @@ def _missing() -> dict[str, str]:
         version("onnxruntime")
     except PackageNotFoundError:
         found["onnxruntime"] = "pip install onnxruntime"
+    if shutil.which(link.client()[0]) is None:
+        found["the ssh client, for devices over ssh"] = refusals.INSTALL
     found |= dict(emulation.missing())
     return found

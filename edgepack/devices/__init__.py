@@ -4,7 +4,8 @@ A device is named as users type it: the file, then what the file needs to know a
 (``local``, ``qemu:cortex-a53``).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 
@@ -92,6 +93,76 @@ class Counting(Device, Protocol):
 
         The answer depends on nothing that a clock measured, so it is the same on every machine.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A model and how a session of it is opened.
+
+    Attributes:
+        model: A self-contained ONNX file.
+        threads: Threads of one operator.
+        level: Graph optimizations, ``all``, ``extended``, ``basic`` or ``disable``.
+        entries: Session config entries.
+    """
+
+    model: bytes
+    threads: int
+    level: str
+    entries: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """What a process that times does: fresh sessions, pair after pair.
+
+    Attributes:
+        pairs: Letters of the models to open, in order, and the turns they take, such as ``abba``
+            or ``200a``.
+        before: Untimed runs in a turn, before the timed one.
+        warmup: Untimed runs of a fresh session.
+        stream: Seconds after which runs are told while a pair is under way; 0 tells them at its
+            end, so that nothing disturbs it.
+    """
+
+    pairs: Sequence[tuple[str, str]]
+    before: int = 0
+    warmup: int = 0
+    stream: float = 0.0
+
+
+class Timer(Protocol):
+    """Models and samples that lie ready on a device."""
+
+    def time(self, turns: Turns, hear: Callable[[list[str]], None], silence: float) -> None:
+        """Time in one fresh process there; the loop never waits for this machine.
+
+        Args:
+            turns: What to do.
+            hear: Called with the words that ``runtime/remote/agent.py`` says.
+            silence: Seconds without a word after which the device counts as hung.
+
+        Raises:
+            ModelError: The runtime there refuses a model or a sample, or crashes.
+            MachineError: The device broke or hangs; ``LostError`` where the connection was lost.
+        """
+        ...
+
+
+@runtime_checkable
+class Timing(Device, Protocol):
+    """A device that has time: it measures how long its own runs take."""
+
+    @property
+    def cores(self) -> int:
+        """Cores that a process may use there."""
+        ...
+
+    def timer(
+        self, models: Sequence[Opened], samples: Sequence[Sample]
+    ) -> AbstractContextManager[Timer]:
+        """Put models, known as ``a``, ``b`` ..., and samples there for as long as it is open."""
         ...
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from edgepack.spec.manifest import Runtime
 from edgepack.spec.target import lacking
 
-_ARCH = {"amd64": "x86_64", "arm64": "aarch64"}
+ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+"""What other systems call an architecture -> the name that targets use."""
+
 _WHEELS = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-directml")
-_MOST_THREADS = 4  # small models gain nothing from more, and lose to hand-over between cores
+MOST_THREADS = 4  # small models gain nothing from more, and lose to hand-over between cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ def here() -> Machine:
 def arch() -> str:
     """Return the architecture by the name that targets use."""
     name = platform.machine().lower()
-    return _ARCH.get(name, name)
+    return ARCHITECTURES.get(name, name)
 
 
 def features(root: Path = Path("/")) -> frozenset[str] | None:
@@ -67,7 +69,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 def threads() -> int:
     """Return the threads to use where the manifest leaves it open: usable cores, at most four."""
-    return min(usable_cores(), _MOST_THREADS)
+    return min(usable_cores(), MOST_THREADS)
 
 
 def runtime_version() -> str | None:
