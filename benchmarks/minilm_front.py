@@ -1,9 +1,9 @@
 """Score MiniLM after each pass of ``int8-dynamic``, on sentences that served no choice.
 
-Usage: ``python benchmarks/minilm_front.py FLOAT.onnx FOLDER [VARIANT ...]``. FLOAT comes from ``models/minilm/model.py``. The models land in FOLDER with one input, ``input.npz``; time them
-with ``python benchmarks/neutral_timer.py FOLDER/input.npz FLOAT.onnx FOLDER/*.onnx``. The 100
-sentences of ``models/minilm`` calibrate; the 500 evaluated there were looked at while thresholds
-were set, so the 500 after them are scored.
+Usage: ``python benchmarks/minilm_front.py FLOAT.onnx FOLDER [VARIANT ...]``. FLOAT comes from
+``models/minilm/model.py``; the models land in FOLDER, with one input for ``neutral_timer.py``.
+The 100 sentences of ``models/minilm`` calibrate. The 500 evaluated there were looked at while
+thresholds were set, so the 500 after them are scored.
 """
 
 import hashlib
