@@ -28,7 +28,7 @@ class FuseAttention(Step, frozen=True):
     """Replace scaled dot-product attention by the runtime's own kernel; outputs stay as they are.
 
     It is in no built-in recipe: on x86-64 the kernel was not shown to be faster than what it
-    replaces (benchmarks/results/minilm_front.json).
+    replaces (``python benchmarks/minilm_front.py`` makes the models to time).
     """
 
     keeps: ClassVar[Keeps] = "values"

@@ -1,10 +1,8 @@
 """Keep a residual sum apart from the layer norm behind it, where the runtime would join them.
 
 ONNX Runtime joins ``Add -> LayerNormalization`` into SkipLayerNormalization, whose CPU kernel is
-slower than the two. It does not join a ``Sum`` of two
-tensors, which adds the same values in the same order.
-
-Figures: ``python benchmarks/minilm_front.py``, benchmarks/results/minilm_front.json.
+slower than the two. It does not join a ``Sum`` of two tensors, which adds the same values in the
+same order. ``python benchmarks/minilm_front.py`` makes the models to time.
 """
 
 from collections.abc import Iterator
