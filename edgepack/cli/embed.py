@@ -10,7 +10,7 @@ from edgepack.cli import terminal
 
 def embed(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    lang: Annotated[str, typer.Option(help="Language of the app: python or c.")],
+    lang: Annotated[str, typer.Option(help="Language of the app: python, c or node.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence

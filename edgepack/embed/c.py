@@ -26,8 +26,7 @@ _TYPES = {
 }
 """NumPy's name -> type in C, and ONNX's ``TensorProto.DataType``; float16 as its bits."""
 
-_KEYWORDS = frozenset(
-    """
+_WORDS = """
     alignas alignof and and_eq asm auto bitand bitor bool break case catch char class co_await
     co_return co_yield compl concept const const_cast consteval constexpr constinit continue
     decltype default delete do double dynamic_cast else enum explicit export extern false float
@@ -37,8 +36,8 @@ _KEYWORDS = frozenset(
     thread_local throw true try typedef typeid typename typeof union unsigned using virtual void
     volatile wchar_t while xor xor_eq linux unix ort main sha256 selftest errno stdin stdout
     stderr assert
-""".split()
-)
+"""
+_KEYWORDS = frozenset(_WORDS.split())
 _LEVELS = {"all": 99, "extended": 2, "basic": 1, "disable": 0}
 _FILES = ("Makefile", "CMakeLists.txt", "README.md", "ort.h", "sha256.h", "selftest.c", "model.S")
 
