@@ -1,5 +1,6 @@
 """Generated C apps: built without a warning and run, natively and on emulated ARM."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,18 @@ from tests.models import proto, value
 from tests.projects import write_stripes
 
 RUNTIME = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.1*"))
+ARMHF = Path(__file__).parents[2] / ".armhf" / "libonnxruntime.so"  # scripts/setup puts it there
+CPUINFO = """processor\t: 0
+model name\t: ARMv7 Processor rev 5 (v7l)
+Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae
+CPU implementer\t: 0x41
+CPU architecture: 7
+CPU variant\t: 0x0
+CPU part\t: 0xc07
+CPU revision\t: 5
+
+Hardware\t: Generic
+"""
 STRICT = "-Wall -Wextra -Werror"
 # Of ONNX Runtime's own threads and static objects, the leak checker knows nothing.
 SANITIZED = f"-g -O1 {STRICT} -fsanitize=address,undefined -fno-sanitize-recover=all"
@@ -107,6 +120,27 @@ def test_a_c_app_passes_its_self_test_on_emulated_arm64(
     command = ["qemu-aarch64", "-cpu", emulated_cpus.find(cpu).qemu, "-L", str(parts.sysroot(cpu))]
     command += ["-E", f"LD_LIBRARY_PATH={emulated_cpus.RUNTIME_IN_GUEST}:/lib", "./selftest"]
     done = run(*command, folder=app)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("qemu-arm") is None
+    or shutil.which("arm-linux-gnueabihf-gcc") is None
+    or not ARMHF.exists(),
+    reason="no emulated armhf: scripts/setup",
+)
+@pytest.mark.parametrize("cpu", ["cortex-a7", "max"])
+def test_a_c_app_passes_its_self_test_on_emulated_armhf(
+    bundles: dict[str, Path], cpu: str, tmp_path: Path
+) -> None:
+    app = embedded(bundles["arm64"], tmp_path / "app")
+    made(app, "CC=arm-linux-gnueabihf-gcc")
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    (root / "proc" / "cpuinfo").write_text(CPUINFO)
+    (root / "lib").symlink_to("/usr/arm-linux-gnueabihf/lib")
+    command = ["qemu-arm", "-cpu", cpu, "-L", str(root), "-E", "LD_LIBRARY_PATH=/lib"]
+    done = run(*command, "./selftest", str(ARMHF), folder=app)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
