@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.base.errors import MachineError, ModelError
-from edgepack.devices import Counting, open_device
+from edgepack.devices import Cache, Caches, Counting, open_device
 from edgepack.devices.qemu import Qemu
 from edgepack.runtime import emulated_cpus, emulation, wire
 from edgepack.runtime.session import Options, Session
@@ -193,6 +193,23 @@ def test_counts_repeat_wherever_temporary_files_lie(
     again = device.count(net, signature(net), IMAGES[0])
     assert again.total == pytest.approx(first.total, rel=1e-3)
     assert sum(first.classes.values()) <= first.total
+
+
+def test_misses_repeat_and_fall_when_the_caches_grow() -> None:
+    net = float_net()
+    device = qemu("cortex-a53")
+    small, again, large = (
+        device.count(net, signature(net), IMAGES[0], Caches(l1, l2))
+        for l1, l2 in ((Cache(8, 4), Cache(64, 8)), (Cache(8, 4), Cache(64, 8)),
+                       (Cache(64, 4), Cache(1024, 16)))
+    )  # fmt: skip
+    for name in ("l1_misses", "l2_misses", "loads", "stores"):
+        assert small.memory[name] == pytest.approx(again.memory[name], rel=1e-3)
+    assert small.memory["loads"] > 10_000
+    assert small.memory["loads"] == pytest.approx(large.memory["loads"], rel=1e-3)
+    assert small.memory["l1_misses"] > 2 * large.memory["l1_misses"]
+    assert small.memory["l2_misses"] <= small.memory["l1_misses"]
+    assert not device.count(net, signature(net), IMAGES[0]).memory
 
 
 def test_what_fits_a_budget_follows_from_counts_alone() -> None:
