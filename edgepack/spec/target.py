@@ -24,6 +24,7 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         activations: Integer type of activations.
         symmetric: Whether the zero point of activations must be 0.
         weights: Integer type of weights, always symmetric.
+        depthwise: The same of depthwise convolutions, where their kernels want another one.
         saturating: Whether two u8*s8 products are added in 16 bits and can overflow (AVX2 and
             AVX-512 without VNNI); weights then obey the pair law. Source: onnxruntime#12088.
         bias: Whether the kernels take an int32 bias; else it stays in float.
@@ -32,6 +33,7 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activations: Literal["int8", "uint8"]
     symmetric: bool = False
     weights: Literal["int8", "uint8"] = "int8"
+    depthwise: Literal["int8", "uint8"] | None = None
     saturating: bool = False
     bias: Literal["int32", "float32"] = "int32"
 
