@@ -43,6 +43,27 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"symmetric activations are int8, not {self.activations}")
 
 
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What bounds the speed of one core, for ranking models and never for milliseconds.
+
+    Attributes:
+        width: Instructions issued in a cycle.
+        pipes: Vector multiply-adds started in a cycle.
+        ports: Loads of a vector register in a cycle.
+        l1, l2: KiB and ways of the data caches, lines of 64 bytes.
+        l1_penalty: Cycles that a miss of the first level adds where the second has the line.
+        l2_penalty: Cycles that a miss of the second level adds to those.
+    """
+
+    width: Annotated[float, msgspec.Meta(gt=0)]
+    pipes: Annotated[float, msgspec.Meta(gt=0)]
+    ports: Annotated[float, msgspec.Meta(gt=0)]
+    l1: tuple[int, int]
+    l2: tuple[int, int]
+    l1_penalty: Annotated[float, msgspec.Meta(ge=0)]
+    l2_penalty: Annotated[float, msgspec.Meta(ge=0)]
+
+
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One kind of place a bundle can run; facts only, never a list of passes.
 
@@ -64,6 +85,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int8: Absent where the provider has no integer kernels.
         float16: Whether the kernels compute in float16, from ``min_runtime`` on.
         sparsity: Pattern of zeros that the kernels exploit.
+        cost: CPU of ``emulate`` -> what bounds its speed.
     """
 
     name: str
@@ -82,6 +104,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     int8: Int8 | None = None
     float16: bool = False
     sparsity: Literal["none", "2:4"] = "none"
+    cost: dict[str, Cost] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse the cost of a CPU that does not stand for the target."""
+        if strangers := sorted((self.cost or {}).keys() - set(self.emulate)):
+            raise ValueError(f"cost names {strangers[0]!r}, which is not in emulate")
 
     @property
     def provider(self) -> str:
