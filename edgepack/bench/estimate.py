@@ -6,9 +6,14 @@ time on x86-64 see ``benchmarks/cost.py``.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgepack.base.errors import RequestError
+from edgepack.bundle.open import open_bundle
+from edgepack.data.made_up import made_up
 from edgepack.devices import Cache, Caches, Counting, Counts
+from edgepack.runtime.carry import Carry
+from edgepack.runtime.session import Session
 from edgepack.spec import target
 from edgepack.spec.signature import Sample, Signature
 from edgepack.spec.target import Cost
@@ -62,3 +67,21 @@ def estimate(
     caches = Caches(Cache(*cost.l1), Cache(*cost.l2))
     counts = device.count(model, signature, sample, caches)
     return Estimate(counts, cycles(counts, cost))
+
+
+def read(path: Path) -> tuple[bytes, Signature, Sample]:
+    """Return a model with its first golden sample, or made-up input where it is plain ONNX.
+
+    Raises:
+        EdgepackError: The file cannot be read.
+    """
+    if path.suffix.lower() != ".onnx":
+        bundle = open_bundle(path)
+        face = Signature(bundle.manifest.inputs, bundle.manifest.outputs)
+        return bundle.model, face, bundle.golden.samples[0]
+    if not path.is_file():
+        raise RequestError("E-PATH", f"no model at {str(path)!r}")
+    data = path.read_bytes()
+    session = Session(data, where=str(path))
+    face = Signature(session.inputs, session.outputs)
+    return data, face, Carry(face).fill(made_up(face)[0].samples[0])

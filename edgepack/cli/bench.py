@@ -14,6 +14,7 @@ def bench(
     threads: Annotated[int, typer.Option(min=0, help="0: the usable cores, at most 4.")] = 0,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before.")] = 20,
+    on: Annotated[str, typer.Option(help="local, or qemu:CPU to count.")] = "local",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
@@ -33,6 +34,9 @@ def bench(
 
     if out is not None:
         _check(out)
+    if on != "local":
+        _count(models, on, out, json=json)
+        return
     results = [measure(path, threads=threads, runs=runs, warmup=warmup) for path in models]
     if out is not None:
         write_whole(out, msgspec.json.encode({"format": "edgepack-bench/1", "results": results}))
@@ -50,6 +54,40 @@ def bench(
         for clock, values in result.percentiles.items()
     ]
     terminal.table("", ("model", "threads", "clock", "p50", "p90", "p99"), rows)
+
+
+def _count(models: list[Path], on: str, out: Path | None, *, json: bool) -> None:
+    """Show instructions, misses and the estimated cost of each model on an emulated CPU."""
+    import msgspec
+
+    from edgepack.base import units
+    from edgepack.base.files import write_whole
+    from edgepack.bench.estimate import estimate, facts, read
+    from edgepack.devices import Counting, open_device
+
+    device = open_device(on)
+    if not isinstance(device, Counting):
+        raise RequestError("E-DEVICE", f"{on!r} cannot count", hint="name a qemu:CPU")
+    cost = facts(on.partition(":")[2])
+    found = {str(path): estimate(device, *read(path), cost) for path in models}
+    record = {"format": "edgepack-counts/1", "device": on, "results": found}
+    if out is not None:
+        write_whole(out, msgspec.json.encode(record))
+    if json:
+        terminal.show_json(record)
+        return
+    columns = ("loads", "l1_misses", "l2_misses")
+    rows = [
+        (
+            name,
+            units.count(each.counts.total),
+            *(units.count(each.counts.memory[column]) for column in columns),
+            units.count(each.cycles),
+        )
+        for name, each in found.items()
+    ]
+    heads = ("model", "instructions", "loads", "L1 misses", "L2 misses", "estimated cost")
+    terminal.table(f"on {on}; the cost ranks models of one precision", heads, rows)
 
 
 def _check(out: Path) -> None:

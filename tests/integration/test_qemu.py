@@ -1,5 +1,6 @@
 """Emulated arm64: the target's own kernels, counted and compared with this machine."""
 
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.base.errors import MachineError, ModelError
+from edgepack.cli import main
 from edgepack.devices import Cache, Caches, Counting, open_device
 from edgepack.devices.qemu import Qemu
 from edgepack.runtime import emulated_cpus, emulation, wire
@@ -343,3 +345,14 @@ def test_the_sources_compile_without_a_warning(tmp_path: Path, compiler: str, so
 def test_preparing_again_does_nothing() -> None:
     (only,) = emulation.prepare()
     assert only.startswith("arm64 emulation is ready in ")
+
+
+def test_bench_on_an_emulated_cpu_shows_counts_and_their_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(float_net())
+    assert main(["bench", str(tmp_path / "net.onnx"), "--on", "qemu:cortex-a53", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"].values()
+    assert result["cycles"] > result["counts"]["total"] / 2
+    assert main(["bench", str(tmp_path / "net.onnx"), "--on", "qemu:max"]) == 2
+    assert "bounds the speed of 'max'" in capsys.readouterr().err
