@@ -6,7 +6,7 @@ A device is named as users type it: the file, then what the file needs to know a
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
@@ -29,10 +29,29 @@ class Counts:
         total: All of them.
         classes: Class -> instructions, the classes of ``runtime/native/plugin.c``; they do not
             overlap and leave out what belongs to none.
+        memory: ``loads``, ``stores``, ``l1_misses``, ``l2_misses`` where caches were given; loads
+            and stores move at most one vector register each.
     """
 
     total: int
     classes: Mapping[str, int]
+    memory: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """One level of data cache: ``kib`` in all, ``ways`` lines of 64 bytes to a set."""
+
+    kib: int
+    ways: int
+
+
+@dataclass(frozen=True, slots=True)
+class Caches:
+    """The two levels that a core sees, the least recently used line thrown out of each."""
+
+    l1: Cache
+    l2: Cache
 
 
 class Device(Protocol):
@@ -84,8 +103,10 @@ class Device(Protocol):
 class Counting(Device, Protocol):
     """A device that can also count instructions, repeatably to 0.1 %."""
 
-    def count(self, model: bytes, signature: Signature, sample: Sample) -> Counts:
-        """Count what one inference executes; raises as ``run`` does."""
+    def count(
+        self, model: bytes, signature: Signature, sample: Sample, caches: Caches | None = None
+    ) -> Counts:
+        """Count what one inference executes, and misses in ``caches``; raises as ``run`` does."""
         ...
 
     def affordable(self, instructions: int, seconds: float) -> int:

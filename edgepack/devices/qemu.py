@@ -18,12 +18,13 @@ from statistics import median_low
 import msgspec
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError
-from edgepack.devices import Counts, Outputs
+from edgepack.devices import Caches, Counts, Outputs
 from edgepack.runtime import emulated_cpus, emulation, wire
 from edgepack.runtime.carry import Carry
 from edgepack.spec.signature import Sample, Signature
 
 _RUNS, _WARM_UP = 7, 2  # the first inferences prepare buffers too, up to 3 % more instructions
+_MEMORY = ("loads", "stores", "l1_misses", "l2_misses")
 _BAD_MODEL = 3  # exit code of native/runner.c
 _ENVIRONMENT = {"ORT_DISABLE_TELEMETRY": "1", "LC_ALL": "C"}
 
@@ -61,21 +62,26 @@ class Qemu:
         answers: Iterator[Outputs] = iter(results)
         return [[next(answers) for _ in item] for item in items]
 
-    def count(self, model: bytes, signature: Signature, sample: Sample) -> Counts:
+    def count(
+        self, model: bytes, signature: Signature, sample: Sample, caches: Caches | None = None
+    ) -> Counts:
         """Count the instructions of one inference: the median run after a warm-up.
+
+        With ``caches``, accesses to memory and their misses are counted too.
 
         Raises:
             ModelError: The runtime refuses the model or the sample.
             MachineError: qemu stopped, or speaks another plugin interface than ours.
         """
-        plugin = ["-plugin", "./plugin.so,out=counts"]
+        plugin = ["-plugin", f"./plugin.so,out=counts{_cache_options(caches)}"]
         with self._stage(model, [Carry(signature).fill(sample)]) as stage:
             self._emulate(stage, ["--repeat", str(_RUNS)], plugin)
             lines = (stage / "counts").read_bytes().splitlines()
         runs = [msgspec.json.decode(line, type=dict[str, int]) for line in lines][_WARM_UP:]
         total = median_low(run["total"] for run in runs)
         classes = next(run for run in runs if run["total"] == total)
-        return Counts(classes.pop("total"), classes)
+        memory = {name: classes.pop(name) for name in _MEMORY if name in classes}
+        return Counts(classes.pop("total"), classes, memory)
 
     def affordable(self, instructions: int, seconds: float) -> int:
         """Return how many inferences fit, by the rate of the CPU; see ``Counting.affordable``."""
@@ -129,6 +135,13 @@ class Qemu:
         if code == _BAD_MODEL:
             return ModelError("E-MODEL-RUN", f"the runtime on {self.name} refuses: {said}")
         return MachineError("E-QEMU", f"{self.name} failed: {said}")
+
+
+def _cache_options(caches: Caches | None) -> str:
+    if caches is None:
+        return ""
+    levels = (("l1", caches.l1), ("l2", caches.l2))
+    return "".join(f",{name}={cache.kib}:{cache.ways}" for name, cache in levels)
 
 
 def _records(item: Sequence[Sample], signature: Signature) -> list[Sample]:

@@ -76,12 +76,10 @@ def quantize_weight(
     stored = np.maximum(scales, least).astype(np.float32)
     shape = [-1 if a == axis else 1 for a in range(exact.ndim)]
     codes = np.clip(np.rint(exact / stored.astype(np.float64).reshape(shape)), -127, 127)
-    zero = scheme.weight_zero
+    zero = scheme.weight_zero(depthwise=depthwise)
+    kind = scheme.depthwise if depthwise else scheme.weights
     return QuantizedWeight(
-        (codes + zero).astype(scheme.weights),
-        stored,
-        np.full(stored.shape, zero, scheme.weights),
-        axis,
+        (codes + zero).astype(kind), stored, np.full(stored.shape, zero, kind), axis
     )
 
 

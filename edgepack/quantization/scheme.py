@@ -15,6 +15,7 @@ class Scheme:
         activations: ``uint8`` or ``int8``.
         symmetric: Whether activations have zero point 0 and a range of +-127.
         weights: ``int8`` (zero point 0) or ``uint8`` (zero point 128); codes stay in +-127.
+        depthwise: The same of depthwise convolutions.
         pair_law: Whether weights must keep u8*s8 pair sums within 16 bits.
         integer_bias: Whether a bias becomes int32, else it stays in float.
     """
@@ -22,13 +23,13 @@ class Scheme:
     activations: np.dtype[np.integer]
     symmetric: bool
     weights: np.dtype[np.integer]
+    depthwise: np.dtype[np.integer]
     pair_law: bool
     integer_bias: bool
 
-    @property
-    def weight_zero(self) -> int:
+    def weight_zero(self, *, depthwise: bool = False) -> int:
         """Zero point of weights."""
-        return 128 if self.weights == np.uint8 else 0
+        return 128 if (self.depthwise if depthwise else self.weights) == np.uint8 else 0
 
 
 def scheme_for(facts: Int8) -> Scheme:
@@ -37,6 +38,7 @@ def scheme_for(facts: Int8) -> Scheme:
         activations=np.dtype(facts.activations),
         symmetric=facts.symmetric,
         weights=np.dtype(facts.weights),
+        depthwise=np.dtype(facts.depthwise or facts.weights),
         pair_law=facts.saturating and facts.activations == "uint8" and facts.weights == "int8",
         integer_bias=facts.bias == "int32",
     )

@@ -24,6 +24,7 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         activations: Integer type of activations.
         symmetric: Whether the zero point of activations must be 0.
         weights: Integer type of weights, always symmetric.
+        depthwise: The same of depthwise convolutions, where their kernels want another one.
         saturating: Whether two u8*s8 products are added in 16 bits and can overflow (AVX2 and
             AVX-512 without VNNI); weights then obey the pair law. Source: onnxruntime#12088.
         bias: Whether the kernels take an int32 bias; else it stays in float.
@@ -32,6 +33,7 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     activations: Literal["int8", "uint8"]
     symmetric: bool = False
     weights: Literal["int8", "uint8"] = "int8"
+    depthwise: Literal["int8", "uint8"] | None = None
     saturating: bool = False
     bias: Literal["int32", "float32"] = "int32"
 
@@ -39,6 +41,27 @@ class Int8(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Refuse a zero point of 0 in a type whose middle it is not."""
         if self.symmetric and self.activations != "int8":
             raise ValueError(f"symmetric activations are int8, not {self.activations}")
+
+
+class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What bounds the speed of one core, for ranking models and never for milliseconds.
+
+    Attributes:
+        width: Instructions issued in a cycle.
+        pipes: Vector multiply-adds started in a cycle.
+        ports: Loads of a vector register in a cycle.
+        l1, l2: KiB and ways of the data caches, lines of 64 bytes.
+        l1_penalty: Cycles that a miss of the first level adds where the second has the line.
+        l2_penalty: Cycles that a miss of the second level adds to those.
+    """
+
+    width: Annotated[float, msgspec.Meta(gt=0)]
+    pipes: Annotated[float, msgspec.Meta(gt=0)]
+    ports: Annotated[float, msgspec.Meta(gt=0)]
+    l1: tuple[int, int]
+    l2: tuple[int, int]
+    l1_penalty: Annotated[float, msgspec.Meta(ge=0)]
+    l2_penalty: Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +85,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int8: Absent where the provider has no integer kernels.
         float16: Whether the kernels compute in float16, from ``min_runtime`` on.
         sparsity: Pattern of zeros that the kernels exploit.
+        cost: CPU of ``emulate`` -> what bounds its speed.
     """
 
     name: str
@@ -80,6 +104,12 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     int8: Int8 | None = None
     float16: bool = False
     sparsity: Literal["none", "2:4"] = "none"
+    cost: dict[str, Cost] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse the cost of a CPU that does not stand for the target."""
+        if strangers := sorted((self.cost or {}).keys() - set(self.emulate)):
+            raise ValueError(f"cost names {strangers[0]!r}, which is not in emulate")
 
     @property
     def provider(self) -> str:

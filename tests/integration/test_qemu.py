@@ -1,5 +1,6 @@
 """Emulated arm64: the target's own kernels, counted and compared with this machine."""
 
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.base.errors import MachineError, ModelError
-from edgepack.devices import Counting, open_device
+from edgepack.cli import main
+from edgepack.devices import Cache, Caches, Counting, open_device
 from edgepack.devices.qemu import Qemu
 from edgepack.runtime import emulated_cpus, emulation, wire
 from edgepack.runtime.session import Options, Session
@@ -195,6 +197,23 @@ def test_counts_repeat_wherever_temporary_files_lie(
     assert sum(first.classes.values()) <= first.total
 
 
+def test_misses_repeat_and_fall_when_the_caches_grow() -> None:
+    net = float_net()
+    device = qemu("cortex-a53")
+    small, again, large = (
+        device.count(net, signature(net), IMAGES[0], Caches(l1, l2))
+        for l1, l2 in ((Cache(8, 4), Cache(64, 8)), (Cache(8, 4), Cache(64, 8)),
+                       (Cache(64, 4), Cache(1024, 16)))
+    )  # fmt: skip
+    for name in ("l1_misses", "l2_misses", "loads", "stores"):
+        assert small.memory[name] == pytest.approx(again.memory[name], rel=1e-3)
+    assert small.memory["loads"] > 10_000
+    assert small.memory["loads"] == pytest.approx(large.memory["loads"], rel=1e-3)
+    assert small.memory["l1_misses"] > 2 * large.memory["l1_misses"]
+    assert small.memory["l2_misses"] <= small.memory["l1_misses"]
+    assert not device.count(net, signature(net), IMAGES[0]).memory
+
+
 def test_what_fits_a_budget_follows_from_counts_alone() -> None:
     assert qemu("cortex-a53").affordable(50_000_000, 120) == 120
     assert qemu("cortex-a53").affordable(10**12, 120) == 0
@@ -326,3 +345,14 @@ def test_the_sources_compile_without_a_warning(tmp_path: Path, compiler: str, so
 def test_preparing_again_does_nothing() -> None:
     (only,) = emulation.prepare()
     assert only.startswith("arm64 emulation is ready in ")
+
+
+def test_bench_on_an_emulated_cpu_shows_counts_and_their_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(float_net())
+    assert main(["bench", str(tmp_path / "net.onnx"), "--on", "qemu:cortex-a53", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"].values()
+    assert result["cycles"] > result["counts"]["total"] / 2
+    assert main(["bench", str(tmp_path / "net.onnx"), "--on", "qemu:max"]) == 2
+    assert "bounds the speed of 'max'" in capsys.readouterr().err

@@ -134,3 +134,15 @@ def test_a_convolution_is_read_with_channels_innermost_padded_or_not() -> None:
 def test_a_one_dimensional_kernel_is_also_read_along_its_length() -> None:
     orders = orders_of_k(np.arange(4.0).reshape(1, 2, 2), 0)
     assert [order[:, 0].tolist() for order in orders] == [[0, 2, 1, 3], [0, 2, 1, 3], [0, 1, 2, 3]]
+
+
+def test_depthwise_weights_have_a_type_of_their_own() -> None:
+    scheme = scheme_for(Int8("uint8", weights="uint8", depthwise="int8"))
+    weight = np.linspace(-1, 1, 4 * 9).reshape(4, 1, 3, 3)
+    dense, deep = (
+        quantize_weight(weight, 0, scheme, np.zeros(4), depthwise=each) for each in (False, True)
+    )
+    assert (dense.codes.dtype.name, deep.codes.dtype.name) == ("uint8", "int8")
+    np.testing.assert_array_equal(dense.codes.astype(int) - 128, deep.codes)
+    assert set(dense.zero_point) == {128}
+    assert set(deep.zero_point) == {0}

@@ -1,85 +1,119 @@
-/* Count the instructions that an aarch64 program executes in marked regions, by class.
+/* Count the instructions that a program executes in marked regions, by class.
  *
- *     qemu-aarch64 -plugin ./plugin.so,out=FILE ... PROGRAM
+ *     qemu-aarch64 -plugin ./plugin.so,out=FILE[,l1=KIB:WAYS,l2=KIB:WAYS] ... PROGRAM
  *
  * The program marks a region by syscall(7777, 1) and syscall(7777, 2). Each region adds one JSON
  * line to FILE: {"total": N, "dot": N, ...}. "total" counts every instruction; the other classes
- * do not overlap, and what belongs to none of them is in the total only.
+ * do not overlap, and what belongs to none of them is in the total only. Classes are those of
+ * aarch64.h or x86_64.h.
+ *
+ * With the sizes of two data caches, "loads", "stores", "l1_misses" and "l2_misses" follow: accesses
+ * of at most one vector register, and what cache.h makes of them.
  *
  * The counters are plain memory that translated code adds to: the program must have one thread.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "qemu_plugin.h"
 
 enum { MARKER = 7777, REGION_BEGIN = 1, REGION_END = 2 };
+enum { NONE, MOST_CLASSES = 16 };
+
+#include "aarch64.h"
+#include "cache.h"
+#include "x86_64.h"
 
 enum { API_VERSION = 1 };
 EXPORT int qemu_plugin_version = API_VERSION;
 
-/* A class is every instruction with (word & mask) == value; the first match decides, so narrow
- * classes stand above the wide encoding groups that contain them.
- * Source: Arm Architecture Reference Manual, section C4.1, "A64 instruction set encoding". */
-enum { NONE, USDOT, DOT, MMLA, FMLA, IMLAL, SME, SVE, SIMD, MEMORY, BRANCH, CLASSES };
-static const char *const NAMES[CLASSES] = {"total", "usdot", "dot", "mmla", "fmla", "imlal",
-                                           "sme",   "sve",   "simd", "memory", "branch"};
-static const struct { uint32_t mask, value; int class; } PATTERNS[] = {
-    {0xBFE0FC00, 0x0E809C00, USDOT},    /* USDOT vector */
-    {0xBFC0F400, 0x0F00F000, USDOT},    /* SUDOT by element */
-    {0xBFC0F400, 0x0F80F000, USDOT},    /* USDOT by element */
-    {0x9FE0FC00, 0x0E809400, DOT},      /* SDOT, UDOT vector */
-    {0x9FC0F400, 0x0F80E000, DOT},      /* SDOT, UDOT by element */
-    {0xDFE0F400, 0x4E80A400, MMLA},     /* SMMLA, UMMLA, USMMLA */
-    {0xBF20FC00, 0x0E20CC00, FMLA},     /* FMLA, FMLS vector */
-    {0xBF80B400, 0x0F801000, FMLA},     /* FMLA, FMLS by element */
-    {0x9F20FC00, 0x0E208000, IMLAL},    /* SMLAL, UMLAL */
-    {0x9F20FC00, 0x0E20C000, IMLAL},    /* SMULL, UMULL */
-    {0x9F00F400, 0x0F002000, IMLAL},    /* SMLAL, UMLAL by element */
-    {0x9F3FFC00, 0x0E206800, IMLAL},    /* SADALP, UADALP: pairwise add after a multiply */
-    {0x9E000000, 0x80000000, SME},
-    {0x1E000000, 0x04000000, SVE},
-    {0x0E000000, 0x0E000000, SIMD},     /* the rest of scalar and vector floating point */
-    {0x0A000000, 0x08000000, MEMORY},
-    {0x1C000000, 0x14000000, BRANCH},   /* with exceptions and system calls */
-};
+static int (*classify)(const uint8_t *code, size_t length, unsigned *width);
+static const char *const *names;
 
-static uint64_t counted[CLASSES];       /* [NONE] counts everything; translated code adds here */
-static uint64_t at_begin[CLASSES];
+static uint64_t counted[MOST_CLASSES];   /* [NONE] counts everything; translated code adds here */
+static uint64_t at_begin[MOST_CLASSES];
 static FILE *out;
 
-static int classify(uint32_t word)
+static Cache l1, l2;
+static bool with_caches, in_region;
+static uint64_t loads, stores;
+
+/* What one instruction moves comes in pieces of 8 bytes: pieces that follow each other are one
+ * access, up to the width of a register. */
+static struct { uint64_t instruction, next, bytes; } last;
+enum { WIDTH_BITS = 8 };
+
+static void on_access(unsigned vcpu, qemu_plugin_meminfo_t info, uint64_t address, void *tag)
 {
-    for (size_t i = 0; i < sizeof PATTERNS / sizeof *PATTERNS; i++)
-        if ((word & PATTERNS[i].mask) == PATTERNS[i].value)
-            return PATTERNS[i].class;
-    return NONE;
+    uint64_t instruction = (uintptr_t)tag >> WIDTH_BITS;
+    uint64_t width = (uintptr_t)tag & ((1u << WIDTH_BITS) - 1);
+    uint64_t bytes = (uint64_t)1 << qemu_plugin_mem_size_shift(info);
+
+    (void)vcpu;
+    if (!in_region)
+        return;
+    if (instruction == last.instruction && address == last.next && last.bytes + bytes <= width) {
+        last.bytes += bytes;
+    } else {
+        last.instruction = instruction;
+        last.bytes = bytes;
+        *(qemu_plugin_mem_is_store(info) ? &stores : &loads) += 1;
+    }
+    last.next = address + bytes;
+    for (uint64_t line = address >> LINE_BITS; line <= (address + bytes - 1) >> LINE_BITS; line++)
+        if (!touch(&l1, line))
+            touch(&l2, line);
 }
 
 /* Make each execution of a block add what the block holds. */
 static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *block)
 {
+    static uintptr_t translated;
     size_t length = qemu_plugin_tb_n_insns(block);
-    uint64_t held[CLASSES] = {0};
+    uint64_t held[MOST_CLASSES] = {0};
 
     (void)id;
     for (size_t i = 0; i < length; i++) {
-        uint32_t word;
-        memcpy(&word, qemu_plugin_insn_data(qemu_plugin_tb_get_insn(block, i)), sizeof word);
-        held[classify(word)]++;
+        struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(block, i);
+        unsigned width;
+        held[classify(qemu_plugin_insn_data(insn), qemu_plugin_insn_size(insn), &width)]++;
+        if (with_caches)
+            qemu_plugin_register_vcpu_mem_cb(insn, on_access, QEMU_PLUGIN_CB_NO_REGS,
+                                             QEMU_PLUGIN_MEM_RW,
+                                             (void *)(++translated << WIDTH_BITS | width));
     }
     held[NONE] = length;
-    for (int class = 0; class < CLASSES; class++)
+    for (int class = 0; class < MOST_CLASSES; class++)
         if (held[class])
             qemu_plugin_register_vcpu_tb_exec_inline(block, QEMU_PLUGIN_INLINE_ADD_U64,
                                                      &counted[class], held[class]);
 }
 
-static void write_region(void)
+static void begin_region(void)
 {
-    for (int class = 0; class < CLASSES; class++)
-        fprintf(out, "%s\"%s\": %llu", class ? ", " : "{", NAMES[class],
-                (unsigned long long)(counted[class] - at_begin[class]));
+    memcpy(at_begin, counted, sizeof counted);
+    loads = stores = l1.misses = l2.misses = 0;
+    in_region = true;
+}
+
+static void put(const char *name, uint64_t number)
+{
+    fprintf(out, ", \"%s\": %llu", name, (unsigned long long)number);
+}
+
+static void end_region(void)
+{
+    in_region = false;
+    fprintf(out, "{\"%s\": %llu", names[NONE], (unsigned long long)(counted[NONE] - at_begin[NONE]));
+    for (int class = 1; names[class]; class++)
+        put(names[class], counted[class] - at_begin[class]);
+    if (with_caches) {
+        put("loads", loads);
+        put("stores", stores);
+        put("l1_misses", l1.misses);
+        put("l2_misses", l2.misses);
+    }
     fputs("}\n", out);
     fflush(out);
 }
@@ -89,31 +123,55 @@ static void on_syscall(qemu_plugin_id_t id, unsigned vcpu, int64_t number, uint6
 {
     (void)id, (void)vcpu, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
     if (number == MARKER && a1 == REGION_BEGIN)
-        memcpy(at_begin, counted, sizeof counted);
+        begin_region();
     else if (number == MARKER && a1 == REGION_END)
-        write_region();
+        end_region();
+}
+
+/* Take one option of the command line; false when it is none of ours. */
+static bool take(const char *option)
+{
+    unsigned kib, ways;
+
+    if (strncmp(option, "out=", 4) == 0) {
+        out = fopen(option + 4, "w");
+        if (!out)
+            fprintf(stderr, "plugin: cannot write %s\n", option + 4);
+        return out != NULL;
+    }
+    if (sscanf(option, "l1=%u:%u", &kib, &ways) == 2)
+        return make_cache(&l1, kib, ways);
+    return sscanf(option, "l2=%u:%u", &kib, &ways) == 2 && make_cache(&l2, kib, ways);
+}
+
+static bool choose_architecture(const char *name)
+{
+    bool a64 = strcmp(name, "aarch64") == 0;
+
+    classify = a64 ? a64_class : x86_class;
+    names = a64 ? A64_NAMES : X86_NAMES;
+    return a64 || strcmp(name, "x86_64") == 0;
 }
 
 EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
 
 int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
 {
+    bool understood = choose_architecture(info->target_name);
+
     if (info->version.min > API_VERSION || info->version.cur < API_VERSION
         || !qemu_plugin_register_vcpu_tb_exec_inline) {
         fprintf(stderr, "plugin: this qemu speaks plugin interface %d to %d, not %d\n",
                 info->version.min, info->version.cur, API_VERSION);
         return 1;
     }
-    if (strcmp(info->target_name, "aarch64") != 0 || argc != 1
-        || strncmp(argv[0], "out=", 4) != 0) {
-        fprintf(stderr, "plugin: usage: qemu-aarch64 -plugin plugin.so,out=FILE\n");
+    for (int i = 0; understood && i < argc; i++)
+        understood = take(argv[i]);
+    if (!understood || !out || !l1.sets != !l2.sets) {
+        fprintf(stderr, "plugin: usage: -plugin plugin.so,out=FILE[,l1=KIB:WAYS,l2=KIB:WAYS]\n");
         return 1;
     }
-    out = fopen(argv[0] + 4, "w");
-    if (!out) {
-        fprintf(stderr, "plugin: cannot write %s\n", argv[0] + 4);
-        return 1;
-    }
+    with_caches = l1.sets != 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     return 0;
