@@ -1,55 +1,128 @@
 """``edgepack bench``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgepack.base import units
 from edgepack.base.errors import RequestError
 from edgepack.cli import terminal
+
+if TYPE_CHECKING:
+    from edgepack.bench.measured import Result
+    from edgepack.bench.percentile import Percentile
+    from edgepack.bench.summary import Summary
+
+_INVALID = 6
+_INTERRUPTED = 130
 
 
 def bench(
     models: Annotated[list[Path], typer.Argument(help="Bundles, or model.onnx.")],
-    threads: Annotated[int, typer.Option(min=0, help="0: the usable cores, at most 4.")] = 0,
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs.")] = 200,
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed runs before.")] = 20,
+    scenario: Annotated[
+        str, typer.Option(help="single, offline, server, cold, sustained.")
+    ] = "single",
+    threads: Annotated[
+        int | None, typer.Option(min=0, help="0: the usable cores, at most 4.")
+    ] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Timed runs at most.")] = None,
+    time: Annotated[str | None, typer.Option(help="Time to measure at most, 10s.")] = None,
+    warmup: Annotated[int | None, typer.Option(min=0, help="Untimed runs before.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Of a server, per second.")] = None,
+    shape: Annotated[
+        list[str] | None, typer.Option(help="An input's shape: x=1x3x224x224.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     json: terminal.JsonOption = False,
-    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
+    quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
-) -> None:
+) -> int:
     """Time models on this machine.
 
-    After warm-up: p50, p90 and p99 of wall and CPU time; raw samples are kept.
+    Each session runs in a process of its own; raw samples are kept. Percentiles are given where
+    the samples support them. Exits with 6 where the machine changed too much while it measured.
 
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
-    import msgspec
-
-    from edgepack.base import units
     from edgepack.base.files import write_whole
-    from edgepack.bench.single import measure
+    from edgepack.bench import measured, subject
+    from edgepack.bench import scenario as scenarios
+    from edgepack.bench.measure import Measurement
+    from edgepack.bench.summary import as_data, summarize
 
+    seconds = None if time is None else terminal.parse("--time", time, units.parse_duration, "10s")
+    how = scenarios.make(
+        scenario,
+        runs=runs,
+        seconds=seconds,
+        warmup=warmup,
+        **({} if rate is None else {"rate": rate}),
+    )
+    shapes = dict(terminal.shape(text) for text in shape or ())
     if out is not None:
         _check(out)
-    results = [measure(path, threads=threads, runs=runs, warmup=warmup) for path in models]
+    tell = terminal.silence if quiet else terminal.progress
+    results: list[Result] = []
+    for path in models:
+        results.append(Measurement(subject.read(path, threads, shapes), how, tell).measure())
+        if results[-1].ended == "interrupted":
+            break
     if out is not None:
-        write_whole(out, msgspec.json.encode({"format": "edgepack-bench/1", "results": results}))
+        write_whole(out, measured.encode(tuple(results)))
     if json:
-        terminal.show_json({"format": "edgepack-bench/1", "results": results})
-        return
-    rows = [
-        (
-            result.model,
-            str(result.threads),
-            clock,
-            *(units.duration(values[f"p{p}"]) for p in (50, 90, 99)),
-        )
-        for result in results
-        for clock, values in result.percentiles.items()
+        data = {"format": measured.FORMAT, "results": [as_data(each) for each in results]}
+        terminal.show_json(data)
+    else:
+        _show(results)
+    if results[-1].ended == "interrupted":
+        return _INTERRUPTED
+    return 0 if all(summarize(each).valid for each in results) else _INVALID
+
+
+def _show(results: "list[Result]") -> None:
+    from edgepack.bench.summary import summarize
+
+    summaries = [summarize(each) for each in results]
+    rows = [row for pair in zip(results, summaries, strict=True) for row in _rows(*pair)]
+    terminal.table("", ("model", "threads", "clock", "n", "p50", "p90", "p99"), rows)
+    for result, summary in zip(results, summaries, strict=True):
+        terminal.say(f"{result.model}: {_facts(result, summary)}")
+        for each in summary.cautions:
+            word = "invalid" if each.invalid else "caution"
+            terminal.say(f"{word}: {each.cause}; {each.remedy}")
+
+
+def _rows(result: "Result", summary: "Summary") -> list[tuple[str, ...]]:
+    threads, number = str(result.options.threads), str(summary.number)
+    clocks = (("latency", summary.latency), ("cpu", summary.cpu))
+    return [
+        (result.model, threads, clock, number, *map(_cell, found.values()))
+        for clock, found in clocks
+        if found
     ]
-    terminal.table("", ("model", "threads", "clock", "p50", "p90", "p99"), rows)
+
+
+def _cell(found: "Percentile | None") -> str:
+    return "n/a" if found is None else units.duration(found.value)
+
+
+def _facts(result: "Result", summary: "Summary") -> str:
+    from edgepack.bench.summary import curve
+
+    facts = [result.scenario.name]
+    if summary.throughput is not None:
+        facts.append(f"{summary.throughput:.4g} runs/s")
+    if result.rate is not None:
+        facts.append(f"{result.rate:.4g} requests/s arrive")
+    if result.scenario.drifts:
+        facts.append(f"ends at {curve(result)[-1][1]:.3f} of its first time")
+    if result.memory is not None:
+        facts.append(f"memory {units.size(result.memory['model'])}")
+    energy = "n/a"
+    if result.joules is not None and summary.number:
+        energy = f"{result.joules / summary.number:.3g} J/run"
+    return ", ".join([*facts, f"energy {energy}"])
 
 
 def _check(out: Path) -> None:

@@ -119,7 +119,7 @@ def test_a_child_that_breaks_is_a_sentence_that_says_what_it_was_at(tmp_path: Pa
     (tmp_path / "b.onnx").unlink()
     with pytest.raises(MachineError, match="while opening B: FileNotFoundError"):
         stage.faces()
-    crash = child._broken(-11, "running B", "")
+    crash = child.broken(-11, "running B", "")
     assert isinstance(crash, ModelError)
     assert str(crash) == "the process stopped with SIGSEGV while running B"
 
