@@ -12,9 +12,14 @@ from edgepack.cli import terminal
 if TYPE_CHECKING:
     from edgepack.bench.measured import Result
     from edgepack.bench.percentile import Percentile
+    from edgepack.bench.subject import Subject
     from edgepack.bench.summary import Summary
+    from edgepack.bench.tuning import Tuned
 
 _INVALID = 6
+_TUNING = 60.0
+"""Seconds that tuning may take."""
+
 _INTERRUPTED = 130
 
 
@@ -30,6 +35,9 @@ def bench(
     time: Annotated[str | None, typer.Option(help="Time to measure at most, 10s.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Untimed runs before.")] = None,
     rate: Annotated[float | None, typer.Option(min=0, help="Of a server, per second.")] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Find the fastest session options; --time: 60s.")
+    ] = False,
     shape: Annotated[
         list[str] | None, typer.Option(help="An input's shape: x=1x3x224x224.")
     ] = None,
@@ -62,6 +70,9 @@ def bench(
     shapes = dict(terminal.shape(text) for text in shape or ())
     if out is not None:
         _check(out)
+    if tune:
+        subjects = [subject.read(path, threads, shapes) for path in models]
+        return _tune(subjects, seconds, json, quiet)
     tell = terminal.silence if quiet else terminal.progress
     results: list[Result] = []
     for path in models:
@@ -78,6 +89,44 @@ def bench(
     if results[-1].ended == "interrupted":
         return _INTERRUPTED
     return 0 if all(summarize(each).valid for each in results) else _INVALID
+
+
+def _tune(subjects: "list[Subject]", seconds: float | None, json: bool, quiet: bool) -> int:
+    from edgepack.bench.tuning import tune
+
+    tell = terminal.silence if quiet else terminal.progress
+    found = [(each, tune(each, seconds or _TUNING, tell)) for each in subjects]
+    if json:
+        terminal.show_json(
+            {
+                "format": "edgepack-tuning/1",
+                "results": [
+                    {
+                        "model": each.path,
+                        "session": tuned.session,
+                        "verdict": tuned.verdict,
+                        "rounds": tuned.rounds,
+                    }
+                    for each, tuned in found
+                ],
+            }
+        )
+        return 0
+    rows = [(each.path, *map(str, item)) for each, t in found for item in t.session.items()]
+    terminal.table("", ("model", "session option", "value"), rows)
+    for each, tuned in found:
+        terminal.say(f"{each.path}: {_about(tuned)}")
+    return 0
+
+
+def _about(tuned: "Tuned") -> str:
+    if tuned.verdict is None:
+        return "the default is kept: nothing was faster"
+    low, high = tuned.verdict.interval
+    took = f"{tuned.verdict.ratio:.4f} [{low:.4f}, {high:.4f}] of the time of the default"
+    if tuned.verdict.decision == "faster":
+        return f"takes {took}"
+    return f"the default is kept: the best other took {took}, {tuned.verdict.decision}"
 
 
 def _show(results: "list[Result]") -> None:

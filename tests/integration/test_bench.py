@@ -129,3 +129,18 @@ def test_a_run_that_drifted_or_was_overloaded_is_invalid(tmp_path: Path) -> None
     queue = Samples(tuple(0.02 * n for n in range(60)), flat, flat, (0,) * 60, at)
     names = {each.name for each in summarize(with_samples(queue, "server")).cautions}
     assert "overloaded" in names
+
+
+def test_tuning_keeps_the_default_unless_another_choice_was_shown_to_be_faster(
+    tmp_path: Path,
+) -> None:
+    model(tmp_path)
+    done = edgepack("model.onnx", "--tune", "--time", "10s", "--json", "-q", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["results"]
+    assert len(found["rounds"][0]) >= 4
+    assert len(found["rounds"][-1]) in {2, 3}
+    verdict, session = found["verdict"], found["session"]
+    if verdict is None or verdict["decision"] != "faster":
+        assert session["graph_optimization_level"] == "all"
+        assert session["intra_op_num_threads"] == min(len(os.sched_getaffinity(0)), 4)
