@@ -42,6 +42,10 @@ def bench(
         list[str] | None, typer.Option(help="An input's shape: x=1x3x224x224.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
+    form: Annotated[
+        str,
+        typer.Option("--format", help="Of -o: edgepack, pytest-benchmark, github-action-benchmark"),
+    ] = "edgepack",
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -54,7 +58,7 @@ def bench(
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
     from edgepack.base.files import write_whole
-    from edgepack.bench import measured, subject
+    from edgepack.bench import formats, measured, subject
     from edgepack.bench import scenario as scenarios
     from edgepack.bench.measure import Measurement
     from edgepack.bench.summary import as_data, summarize
@@ -68,6 +72,7 @@ def bench(
         **({} if rate is None else {"rate": rate}),
     )
     shapes = dict(terminal.shape(text) for text in shape or ())
+    formats.check(form)
     if out is not None:
         _check(out)
     if tune:
@@ -80,7 +85,7 @@ def bench(
         if results[-1].ended == "interrupted":
             break
     if out is not None:
-        write_whole(out, measured.encode(tuple(results)))
+        write_whole(out, formats.encode(results, form))
     if json:
         data = {"format": measured.FORMAT, "results": [as_data(each) for each in results]}
         terminal.show_json(data)

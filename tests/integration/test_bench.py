@@ -13,7 +13,7 @@ import pytest
 from onnx import helper
 
 from edgepack.base.errors import ModelError
-from edgepack.bench import measured, scenario, subject, visit
+from edgepack.bench import formats, measured, scenario, subject, visit
 from edgepack.bench.measure import Measurement
 from edgepack.bench.measured import File, Process, Samples
 from edgepack.bench.summary import summarize
@@ -144,3 +144,26 @@ def test_tuning_keeps_the_default_unless_another_choice_was_shown_to_be_faster(
     if verdict is None or verdict["decision"] != "faster":
         assert session["graph_optimization_level"] == "all"
         assert session["intra_op_num_threads"] == min(len(os.sched_getaffinity(0)), 4)
+
+
+def test_other_tools_read_what_is_written_for_them(tmp_path: Path) -> None:
+    how = scenario.make("single", runs=100, seconds=5.0, processes=1)
+    result = Measurement(subject.read(model(tmp_path), 1, {}), how).measure()
+    same = (0.001,) * 100
+    flat = Samples(same, same, same, (0,) * 100)
+    calm = msgspec.structs.replace(result, processes=(Process(None, flat),))
+    path = tmp_path / "pytest.json"
+    path.write_bytes(formats.encode([calm], "pytest-benchmark"))
+    command = [sys.executable, "-m", "pytest_benchmark", "compare", str(path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "model.onnx single 1 threads" in done.stdout
+    rows = json.loads(formats.encode([calm], "github-action-benchmark"))
+    assert [(row["name"][-3:], row["value"], row["unit"]) for row in rows] == [
+        ("p50", 1.0, "ms"),
+        ("p90", 1.0, "ms"),
+    ]
+    slow = tuple(0.005 if n < 50 else 0.008 for n in range(100))
+    drifted = Process(None, Samples(slow, slow, slow, (0,) * 100))
+    invalid = msgspec.structs.replace(result, processes=(drifted,))
+    assert json.loads(formats.encode([invalid], "github-action-benchmark")) == []
