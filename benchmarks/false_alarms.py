@@ -1,10 +1,13 @@
 """How often ``edgepack compare`` is wrong: equal models called different, slower ones not found.
 
-Usage: ``python benchmarks/false_alarms.py CASE RUNS [SECONDS]``; CASE is a key of ``CASES``. Every
-run is a whole ``edgepack compare`` with an order of turns of its own; it is kept, with the load it
-met, in ``results/false_alarms.json``, and later calls add to what is there. Stops after SECONDS.
+Usage: ``python benchmarks/false_alarms.py CASE TOTAL [SECONDS]``; CASE is a key of ``CASES``, with
+``+load`` behind it for a process that keeps the first core busy all the while. Every run is a
+whole ``edgepack compare`` with an order of turns of its own; it is kept, with the load it met, in
+``results/false_alarms.json``. A later call goes on from what is there, up to TOTAL runs of the
+case, and stops after SECONDS; it may be ended at any time, and loses the run it is at.
 """
 
+import contextlib
 import json
 import os
 import statistics
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -71,32 +75,58 @@ def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def main(case: str, runs: str, seconds: str = "inf") -> None:
-    """Add so many runs of a case to the file."""
-    a, b, options = CASES[case]
+def main(case: str, total: str, seconds: str = "inf") -> None:
+    """Bring the runs of a case in the file up to a total."""
+    plain, _, load = case.partition("+")
+    a, b, options = CASES[plain]
     end = time.monotonic() + float(seconds)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, busy(wanted=load == "load"):
         layers = map(str, {a, b})
         subprocess.run([sys.executable, str(HERE / "chain.py"), folder, *layers], check=True)
         models = (f"{folder}/chain_{a}.onnx", f"{folder}/chain_{b}.onnx")
-        for _ in range(int(runs)):
+        while len(known().get(case, {"runs": []})["runs"]) < int(total):
             if time.monotonic() > end:
                 break
             keep(case, compare(models, options))
 
 
+@contextlib.contextmanager
+def busy(*, wanted: bool) -> Iterator[None]:
+    """Keep the first core busy with a process of its own, which ends with this one."""
+    if not wanted:
+        yield
+        return
+    parent = os.getpid()
+    code = (
+        f"import os; os.sched_setaffinity(0, {{min(os.sched_getaffinity(0))}})\n"
+        f"while os.getppid() == {parent}:\n    sum(range(1_000_000))"
+    )
+    load = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        yield
+    finally:
+        load.terminate()
+        load.wait()
+
+
+def known() -> dict[str, Any]:
+    """Return what the file holds."""
+    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return found
+
+
 def keep(case: str, run: dict[str, Any]) -> None:
     """Add one run to the file."""
-    known: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    entry = known.setdefault(case, {"runs": []})
+    found = known()
+    entry = found.setdefault(case, {"runs": []})
     entry["runs"].append(run)
-    a, b, options = CASES[case]
+    a, b, options = CASES[case.partition("+")[0]]
     entry["command"] = f"python benchmarks/false_alarms.py {case} {len(entry['runs'])}"
     entry["layers"], entry["options"] = [a, b], options
     entry["summary"] = summary(entry["runs"])
     RESULTS.parent.mkdir(exist_ok=True)
     draft = RESULTS.with_suffix(".draft")
-    draft.write_text(json.dumps(known, indent=None, sort_keys=True) + "\n")
+    draft.write_text(json.dumps(found, indent=None, sort_keys=True) + "\n")
     draft.replace(RESULTS)
 
 

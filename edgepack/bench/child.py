@@ -93,7 +93,7 @@ def ask(job: Job, folder: Path, *, limit: float) -> Line:
         done = subprocess.run(
             command,
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             input=msgspec.json.encode(job),
             capture_output=True,
             timeout=limit,
@@ -106,7 +106,7 @@ def ask(job: Job, folder: Path, *, limit: float) -> Line:
     lines = [_line(text) for text in done.stdout.splitlines()]
     last = lines[-1] if lines else Line()
     if done.returncode:
-        raise _broken(done.returncode, last.doing, done.stderr.decode(errors="replace"))
+        raise broken(done.returncode, last.doing, done.stderr.decode(errors="replace"))
     if last.failure is not None:
         known: type[EdgepackError] = getattr(errors, last.failure.kind)
         raise known(last.failure.code, last.failure.message, hint=last.failure.hint)
@@ -123,14 +123,14 @@ def _line(text: bytes) -> Line:
         return Line()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Let the child import this very edgepack, wherever it was imported from."""
     here = str(Path(__file__).parents[2])
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def _broken(code: int, doing: str, said: str) -> EdgepackError:
+def broken(code: int, doing: str, said: str) -> EdgepackError:
     """Say in one sentence how a child ended and what it was at."""
     if code < 0:
         name = str(-code)

@@ -128,7 +128,7 @@ class Duel:
         self._rng = random.Random(job.seed)  # noqa: S311 - an order, not a secret
         self._samples = _load(job)
         self._cpu = time.thread_time_ns if job.one_thread else time.process_time_ns
-        self._switches = _switches(one_thread=job.one_thread)
+        self._switches = switch_counter(one_thread=job.one_thread)
 
     def fight(self) -> Line:
         """Measure every pair; who is opened first takes turns, for it may matter."""
@@ -205,7 +205,7 @@ def _load(job: Job) -> list[Sample]:
     ]
 
 
-def _switches(*, one_thread: bool) -> Callable[[], int]:
+def switch_counter(*, one_thread: bool) -> Callable[[], int]:
     """Return what counts the involuntary context switches so far; 0 where nobody counts."""
     with contextlib.suppress(ImportError):
         import resource

@@ -1,12 +1,14 @@
 """Latency of one model on another machine: its agent times, what it tells is kept as it comes."""
 
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from edgepack import devices
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.base.files import sha256
-from edgepack.bench.sampler import Timing as Taken
-from edgepack.bench.single import Result
+from edgepack.bench.percentile import Percentile, percentiles
 from edgepack.bundle.open import open_bundle
 from edgepack.devices import Opened, Timing, Turns
 from edgepack.runtime import machine
@@ -18,6 +20,37 @@ from edgepack.spec.signature import Sample, Signature
 _STREAM = 1.0  # seconds of measuring that a lost connection may cost
 _SILENCE = 300.0  # opening a model and warming it up says nothing meanwhile
 _TRIES = 3
+
+
+class Remote(msgspec.Struct, frozen=True):
+    """What a device measured, with every raw sample.
+
+    Attributes:
+        model: The file.
+        sha256: Its digest.
+        threads: Threads of one operator.
+        warmup: Untimed runs.
+        samples: Clock -> seconds of each run, in order.
+        machine: Facts about the machine that ran it.
+        device: Its name.
+        lost: Times that the connection was lost; a fresh session went on each time.
+        incomplete: Why there are fewer runs than asked for; empty where there are not.
+    """
+
+    model: str
+    sha256: str
+    threads: int
+    warmup: int
+    samples: dict[str, tuple[float, ...]]
+    machine: dict[str, Any]
+    device: str
+    lost: int = 0
+    incomplete: str = ""
+
+    @property
+    def percentiles(self) -> dict[str, dict[str, Percentile | None]]:
+        """Clock -> p50, p90, p99; None where the samples do not support one."""
+        return {clock: percentiles(seconds) for clock, seconds in self.samples.items()}
 
 
 def open_timing(name: str) -> Timing:
@@ -37,7 +70,7 @@ def open_timing(name: str) -> Timing:
     return device
 
 
-def measure(path: Path, device: Timing, *, threads: int, runs: int, warmup: int) -> Result:
+def measure(path: Path, device: Timing, *, threads: int, runs: int, warmup: int) -> Remote:
     """Time a bundle on its first golden sample, or an ONNX model on made-up input.
 
     A lost connection is taken up again by a fresh session, twice; then what there is is returned.
@@ -62,14 +95,12 @@ def measure(path: Path, device: Timing, *, threads: int, runs: int, warmup: int)
                 incomplete = str(error)
             if incomplete and not gathered.count:
                 raise MachineError("E-LOST", f"{incomplete}, before the first timed run")
-    timing = gathered.timing()
-    return Result(
+    return Remote(
         str(path),
         digest,
         opened.threads,
         warmup,
-        timing.percentiles(),
-        {"wall": timing.wall, "cpu": timing.cpu},
+        gathered.samples(),
         {"arch": device.arch, "cores": device.cores, "onnxruntime": device.runtime},
         device.name,
         lost,
@@ -93,8 +124,8 @@ class _Gathered:
             self._wall.append(round(int(words[1]) * 1e-9, 9))
             self._cpu.append(round(int(words[2]) * 1e-9, 9))
 
-    def timing(self) -> Taken:
-        return Taken(tuple(self._wall), tuple(self._cpu))
+    def samples(self) -> dict[str, tuple[float, ...]]:
+        return {"wall": tuple(self._wall), "cpu": tuple(self._cpu)}
 
 
 def _open(path: Path, device: Timing, threads: int) -> tuple[Opened, Sample, str]:

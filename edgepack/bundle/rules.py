@@ -39,6 +39,7 @@ SESSION = frozenset(
         "session.disable_quant_qdq",
         "session.dynamic_block_base",
         "session.enable_quant_qdq_cleanup",
+        "session.force_spinning_stop",
         "session.inter_op.allow_spinning",
         "session.intra_op.allow_spinning",
         "session.qdqisint8allowed",

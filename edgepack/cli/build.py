@@ -80,7 +80,7 @@ def build(
             "max_size": _bytes(max_size),
             "max_latency": None if max_latency is None else max_latency / 1000,
             "on": on,
-            "shape": dict(_shape(item) for item in shape or ()),
+            "shape": dict(terminal.shape(item) for item in shape or ()),
             "out": out,
             "name": name,
             "force": force,
@@ -111,16 +111,3 @@ def _bytes(text: str | None) -> int | None:
         return None if text is None else parse_size(text)
     except ValueError as error:
         raise RequestError("E-USAGE", f"--max-size {text!r} is no size", hint="5MB") from error
-
-
-def _shape(text: str) -> tuple[str, tuple[int, ...]]:
-    name, _, dims = text.rpartition("=")
-    try:
-        shape = tuple(int(dim) for dim in dims.split("x"))
-    except ValueError as error:
-        raise RequestError(
-            "E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224"
-        ) from error
-    if not name or min(shape) < 1:
-        raise RequestError("E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224")
-    return name, shape

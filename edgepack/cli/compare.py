@@ -1,7 +1,6 @@
 """``edgepack compare``."""
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +63,7 @@ def compare(
     from edgepack.bench.remote import open_timing
 
     bars = _bars(tolerate, detect)
-    seconds = _parse("--budget", budget, units.parse_duration, "60s")
+    seconds = terminal.parse("--budget", budget, units.parse_duration, "60s")
     _check(on, out, realtime=realtime)
     if again is not None:
         _require_none(models)
@@ -86,8 +85,8 @@ def compare(
 def _bars(tolerate: str, detect: str) -> "Bars":
     from edgepack.bench.verdict import Bars
 
-    least = _parse("--tolerate", tolerate, units.parse_percent, "0.5%")
-    most = _parse("--detect", detect, units.parse_percent, "2%")
+    least = terminal.parse("--tolerate", tolerate, units.parse_percent, "0.5%")
+    most = terminal.parse("--detect", detect, units.parse_percent, "2%")
     if least >= most:
         raise RequestError(
             "E-USAGE",
@@ -95,13 +94,6 @@ def _bars(tolerate: str, detect: str) -> "Bars":
             hint="what must be detected cannot be tolerated",
         )
     return Bars(least, most)
-
-
-def _parse(option: str, text: str, read: Callable[[str], float], example: str) -> float:
-    try:
-        return read(text)
-    except ValueError as error:
-        raise RequestError("E-USAGE", f"{option}: {error}", hint=f"{option} {example}") from error
 
 
 def _check(on: str, out: Path | None, *, realtime: bool) -> None:

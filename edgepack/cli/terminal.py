@@ -6,11 +6,13 @@ import io
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import msgspec
 import typer
+
+from edgepack.base.errors import RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,3 +135,33 @@ def _console(out: TextIO) -> "Console":
         emoji=False,
         markup=False,
     )
+
+
+def shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Read what ``--shape`` was given: an input and its shape.
+
+    Raises:
+        RequestError: It is no shape.
+    """
+    name, _, dims = text.rpartition("=")
+    try:
+        shape = tuple(int(dim) for dim in dims.split("x"))
+    except ValueError as error:
+        raise RequestError(
+            "E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224"
+        ) from error
+    if not name or min(shape) < 1:
+        raise RequestError("E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224")
+    return name, shape
+
+
+def parse(option: str, text: str, read: Callable[[str], float], example: str) -> float:
+    """Read the value of an option.
+
+    Raises:
+        RequestError: ``read`` does not understand it.
+    """
+    try:
+        return read(text)
+    except ValueError as error:
+        raise RequestError("E-USAGE", f"{option}: {error}", hint=f"{option} {example}") from error

@@ -33,7 +33,7 @@ def local_error(runs: Sequence[Real], weight: Real, scheme: Scheme) -> float:
         scheme: The integer types, and whether the pair law binds.
     """
     packed = quantize_weight(weight, 1, scheme, np.zeros(weight.shape[1]))
-    codes = packed.codes.astype(np.float32) - scheme.weight_zero
+    codes = packed.codes.astype(np.float32) - scheme.weight_zero()
     rounded = codes * packed.scale
     error = 0.0
     for x in runs:

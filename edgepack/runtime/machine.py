@@ -67,6 +67,11 @@ def usable_cores(root: Path = Path("/")) -> int:
     return max(1, min(cores, int(min(_quotas(root), default=cores))))
 
 
+def quota(root: Path = Path("/")) -> float | None:
+    """Return the control group's CPU quota in cores; None where there is none."""
+    return min(_quotas(root), default=None)
+
+
 def threads() -> int:
     """Return the threads to use where the manifest leaves it open: usable cores, at most four."""
     return min(usable_cores(), MOST_THREADS)

@@ -168,18 +168,26 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
 
 
 def shipped_options(manifest: Manifest, threads: int | None) -> Options:
-    """Return the session options that a manifest asks for, on this machine; see ``load``."""
+    """Return the session options that a manifest asks for, on this machine; see ``load``.
+
+    Threads that the manifest asks for are at most the cores that affinity and quota leave here:
+    one that waits for a core stops all others at the end of every operator.
+    """
     entries = dict(manifest.runtime.session)
     wanted = int(entries.pop("intra_op_num_threads", 0)) if threads is None else threads
     level: Any = entries.pop("graph_optimization_level", "all")
     entries.pop("intra_op_num_threads", None)
     return Options(
-        threads=wanted or machine.threads(),
+        threads=_threads(wanted) if threads is None else threads or machine.threads(),
         exact=_needs_exact(manifest),
         level=level,
         provider=manifest.runtime.provider,
         entries={key: str(value) for key, value in entries.items()},
     )
+
+
+def _threads(wanted: int) -> int:
+    return min(wanted, machine.usable_cores()) if wanted else machine.threads()
 
 
 def _needs_exact(manifest: Manifest) -> bool:

@@ -1,0 +1,149 @@
+"""The child process of a measurement: opens one session and runs one scenario.
+
+``python -m edgepack.bench.worker`` reads a job as JSON on stdin and writes lines of JSON to
+stdout while it measures, so that whatever ends it early ends nothing else and loses little.
+"""
+
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import msgspec
+import numpy as np
+
+from edgepack.base.errors import EdgepackError
+from edgepack.bench import loops, sensors
+from edgepack.bench.duel import Failure, switch_counter
+from edgepack.bench.measured import Opened, Samples
+from edgepack.bench.record import Options
+from edgepack.bench.scenario import Cold, Scenario, Server
+from edgepack.runtime.session import Options as SessionOptions
+from edgepack.runtime.session import Session, version
+from edgepack.spec.signature import Sample, TensorSpec
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to do.
+
+    Attributes:
+        samples: An ``.npz`` file, arrays by position, in the order of ``names``.
+        scenario: None to open the model and say what it takes.
+        rate: Of a server's arrivals.
+        seed: Of a server's arrivals.
+        memory: Only run the model a few times and tell the memory that took.
+    """
+
+    model: str
+    options: Options
+    samples: str = ""
+    names: tuple[str, ...] = ()
+    scenario: Scenario | None = None
+    limit: tuple[int, float] = (0, 0.0)
+    rate: float = 0.0
+    memory: bool = False
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A line on stdout: what begins, what was measured, or how it ended."""
+
+    doing: str = ""
+    inputs: tuple[TensorSpec, ...] | None = None
+    outputs: tuple[TensorSpec, ...] | None = None
+    opened: Opened | None = None
+    samples: Samples | None = None
+    memory: dict[str, int] | None = None
+    failure: Failure | None = None
+
+
+def main() -> int:
+    """Do the one job that stdin holds."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
+        try:
+            for line in _work(job):
+                _say(out, line)
+        except EdgepackError as error:
+            failure = Failure(type(error).__name__, error.code, str(error), error.hint)
+            _say(out, Line(failure=failure))
+    return 0
+
+
+def _say(out: TextIO, line: Line) -> None:
+    out.write(msgspec.json.encode(line).decode() + "\n")
+    out.flush()
+
+
+def _work(job: Job) -> Iterator[Line]:
+    yield Line(doing="importing the runtime")
+    start = time.perf_counter()
+    version()
+    importing = time.perf_counter() - start
+    idle = sensors.high_water()
+    yield Line(doing="opening the model")
+    model = Path(job.model).read_bytes()
+    start = time.perf_counter()
+    known: dict[str, Any] = msgspec.structs.asdict(job.options)
+    session = Session(model, SessionOptions(**known))
+    opening = time.perf_counter() - start
+    yield Line(inputs=session.inputs, outputs=session.outputs)
+    if not job.samples:
+        return
+    samples = _load(job)
+    yield Line(doing="running the model")
+    start = time.perf_counter()
+    session.run(samples[0])
+    yield Line(opened=Opened(importing, opening, time.perf_counter() - start))
+    if job.memory:
+        yield _memory(session, samples, idle)
+    elif not (job.scenario is None or isinstance(job.scenario, Cold)):
+        yield from (Line(samples=each) for each in _timed(job, job.scenario, session, samples))
+
+
+def _memory(session: Session, samples: list[Sample], idle: int | None) -> Line:
+    for sample in samples:
+        session.run(sample)
+    most = sensors.high_water()
+    return Line() if most is None or idle is None else Line(memory={"model": most, "runtime": idle})
+
+
+def _timed(
+    job: Job, scenario: Scenario, session: Session, samples: list[Sample]
+) -> Iterator[Samples]:
+    """Warm up and time; yields what was measured from time to time."""
+    one_thread = job.options.threads == 1
+
+    def run(number: int) -> object:
+        return session.run(samples[number % len(samples)])
+
+    for number in range(scenario.warmup):
+        run(number)
+    gauges = loops.Gauges(_cpu(one_thread=one_thread), switch_counter(one_thread=one_thread))
+    gc.collect()
+    gc.disable()
+    limit = loops.Limit(*job.limit)
+    if isinstance(scenario, Server):
+        due = loops.arrivals(job.rate, scenario.seed)
+        yield from loops.open_(run, gauges, limit, due)
+    else:
+        yield from loops.closed(run, gauges, limit)
+
+
+def _cpu(*, one_thread: bool) -> Callable[[], int]:
+    return time.thread_time_ns if one_thread else time.process_time_ns
+
+
+def _load(job: Job) -> list[Sample]:
+    with np.load(job.samples, allow_pickle=False) as file:
+        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
+    width = len(job.names)
+    starts = range(0, len(arrays), width)
+    return [dict(zip(job.names, arrays[at : at + width], strict=True)) for at in starts]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
