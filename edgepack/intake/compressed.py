@@ -62,16 +62,21 @@ class Compressor:
             return None
         key = _key(plan.compress, plan.target.name if _asks_target(plan) else "")
         if key not in self._done:
-            self._done[key] = self._run(plan, sha256(f"{self._origin()} {key}".encode()))
+            origin = f"{self._origin()} {self._teachers(plan)} {key}"
+            self._done[key] = self._run(plan, sha256(origin.encode()))
         return self._done[key]
 
     def _origin(self) -> str:
         """Name everything besides the steps that decides what training gives."""
         loss = self._job.request.loss or ""
-        file = self._job.data_folders["loss"] / loss.rpartition(":")[0]
-        body = sha256(file.read_bytes()) if file.is_file() else ""
+        body = _code(loss, self._job.data_folders["loss"])
         versions = " ".join(version(name) for name in ("edgepack", "torch", "torch-pruning"))
         return f"{self._source.sha256} {self._data.training_sha256} {loss} {body} {versions}"
+
+    def _teachers(self, plan: Plan) -> str:
+        """Name the code of the teachers: a recipe only says where it lies."""
+        refs = [getattr(bound.step, "teacher", None) for bound in plan.compress]
+        return " ".join(_code(ref, self._job.folder) for ref in refs if ref)
 
     def _run(self, plan: Plan, digest: str) -> Compressed:
         from edgepack.compress import apply, private_copy
@@ -125,6 +130,12 @@ def helps_only() -> bool:
         return int(os.environ.get("RANK", "0")) > 0
     except ValueError as error:
         raise MachineError("E-LAUNCH", "RANK is no number", hint="accelerate launch") from error
+
+
+def _code(ref: str, folder: Path) -> str:
+    """Return the digest of the file that ``ref`` names; empty where it names no file."""
+    file = folder / ref.rpartition(":")[0]
+    return sha256(file.read_bytes()) if file.is_file() else ""
 
 
 def _asks_target(plan: Plan) -> bool:

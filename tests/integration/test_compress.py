@@ -70,6 +70,7 @@ def built(recipe: str, *targets: str, tell: list[str], **options: object) -> lis
     return [outcome for outcome in found if isinstance(outcome, Built)]
 
 
+TRAIN = "epochs = 4\nbatch_size = 32\nlearning_rate = 0.01\n"
 FINETUNE = '[[compress]]\nuse = "finetune"\nepochs = 3\nbatch_size = 32\nlearning_rate = 0.01\n'
 
 
@@ -100,6 +101,26 @@ def test_a_second_build_takes_the_training_up_and_gives_the_same_bytes() -> None
     assert any("taken up after epoch 3/3" in sentence for sentence in told)
 
 
+TEACHER = """
+import torch
+from tests.modules import EXAMPLE as example_inputs, StripesNet
+
+def make():
+    torch.manual_seed({seed})
+    return StripesNet(8)
+"""
+
+
+def test_another_teacher_in_the_same_file_is_trained_under_anew(project: Path) -> None:
+    taught = f'[[compress]]\nuse = "distill"\nteacher = "teach.py:make"\n{TRAIN}'
+    told, digests = list[str](), list[str]()
+    for seed in (1, 1, 2):
+        (project / "teach.py").write_text(TEACHER.format(seed=seed))
+        digests += [found.sha256 for found in built(taught, "x86_64", tell=told)]
+    assert digests[0] == digests[1] != digests[2]
+    assert sum("taken up after epoch 4/4" in sentence for sentence in told) == 1
+
+
 @pytest.mark.usefixtures("project")
 def test_evaluating_on_training_samples_is_refused() -> None:
     with pytest.raises(DataError, match="training samples too"):
@@ -122,9 +143,6 @@ def test_training_without_data_is_refused_before_the_model_is_read() -> None:
 def _only(recipe: str) -> str:
     Path("own.toml").write_text(recipe + STEPS)
     return "own.toml"
-
-
-TRAIN = "epochs = 4\nbatch_size = 32\nlearning_rate = 0.01\n"
 
 
 @pytest.mark.usefixtures("project")
