@@ -25,7 +25,14 @@ from edgepack.spec.signature import Sample
 from tests import graphs, zoo
 
 PASSES = registry.names("passes")
-LOSSLESS = ("tidy", "fold_batchnorm", "equalize", "part_norms", "fuse_attention")
+LOSSLESS = (
+    "tidy",
+    "fold_batchnorm",
+    "remove_dead_channels",
+    "equalize",
+    "part_norms",
+    "fuse_attention",
+)
 """What a recipe runs before it rounds anything."""
 
 PREPARING = ("split_outliers", "smooth")
