@@ -3,7 +3,20 @@
 import onnx_ir as ir
 from google.protobuf.message import Message
 
-_TALK = frozenset({"doc_string", "metadata_props", "value_info"})
+_KEPT = {
+    "ModelProto": "ir_version opset_import graph functions",
+    "GraphProto": "node name initializer sparse_initializer input output",
+    "NodeProto": "input output name op_type domain overload attribute",
+    "ValueInfoProto": "name type",
+    "TensorProto": "dims data_type name raw_data float_data int32_data string_data int64_data "
+    "double_data uint64_data",
+    "AttributeProto": "name ref_attr_name type f i s t g sparse_tensor tp floats ints strings "
+    "tensors graphs sparse_tensors type_protos",
+    "FunctionProto": "name input output attribute attribute_proto node opset_import domain "
+    "overload",
+}
+"""What a runtime computes with, of each message that may say more; whatever else ONNX has or will
+have is not written."""
 
 
 def to_bytes(model: ir.Model, max_ir: int | None = None) -> bytes:
@@ -29,9 +42,10 @@ def to_bytes(model: ir.Model, max_ir: int | None = None) -> bytes:
 
 
 def _strip(message: Message) -> None:
-    """Clear, at any depth, what only speaks of the source: metadata, doc strings, inner shapes."""
+    """Clear, at any depth, what no runtime needs: metadata, doc strings, inner shapes."""
+    kept = _KEPT.get(message.DESCRIPTOR.name)
     for field, value in message.ListFields():
-        if field.name in _TALK:
+        if kept is not None and field.name not in kept.split():
             message.ClearField(field.name)
         elif field.message_type is not None and field.name != "raw_data":
             for inner in value if field.is_repeated else (value,):

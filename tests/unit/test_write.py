@@ -22,6 +22,9 @@ def marked() -> onnx.ModelProto:
         graph = todo.pop()
         graph.doc_string = SECRET
         graph.metadata_props.add(key="stack", value=SECRET)
+        for tensor in graph.initializer:
+            note = graph.quantization_annotation.add(tensor_name=tensor.name)
+            note.quant_parameter_tensor_names.add(key="SCALE_TENSOR", value=SECRET)
         for value in (*graph.input, *graph.output):
             value.doc_string = SECRET
             value.metadata_props.add(key="stack", value=SECRET)
