@@ -5,7 +5,7 @@ Built as a tree of elements, so that text from outside (names of models) is alwa
 
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +31,9 @@ _STYLE = """
   :root { --ink: #e8e8e8; --paper: #161616; --line: #8c8c8c; --mark: #7db7ff } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 44rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
-table { border-collapse: collapse } th, td { text-align: left; padding: .2rem 1rem .2rem 0 }
+table { border-collapse: collapse }
+th, td { text-align: left; padding: .2rem 1rem .2rem 0; vertical-align: top }
+th { white-space: nowrap }
 svg { width: 100%; height: auto } text { fill: var(--ink); font-size: 14px }
 .axis { stroke: var(--line); fill: none } .one { stroke: var(--line); stroke-dasharray: 4 4 }
 .curve { stroke: var(--mark); stroke-width: 2; fill: none } .dot { fill: var(--mark) }
@@ -68,7 +70,7 @@ def comparison(run: Run, found: Findings) -> bytes:
     _forest(body, run, (verdict.ratio, low, high))
     for doubt in found.doubts:
         _add(body, "p", f"Doubt: {doubt.cause}; {doubt.remedy}.")
-    _table(body, "Machine", [(key, str(value)) for key, value in run.machine.items()])
+    _table(body, "Machine", _machine(run.machine))
     return _encode(root)
 
 
@@ -89,7 +91,15 @@ def _measurement(body: ET.Element, result: Result) -> None:
     if result.latency:
         _ecdf(body, np.asarray(result.latency))
         _strip(body, np.asarray(result.latency))
-    _table(body, "Machine", [(key, str(value)) for key, value in result.machine.items()])
+    _table(body, "Machine", _machine(result.machine))
+
+
+def _machine(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    lists = (list, tuple)
+    return [
+        (key, " ".join(map(str, value)) if isinstance(value, lists) else str(value))
+        for key, value in facts.items()
+    ]
 
 
 def _percentile(found: Percentile | None) -> str:
