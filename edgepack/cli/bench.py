@@ -57,6 +57,7 @@ def bench(
         str,
         typer.Option("--format", help="Of -o: edgepack, pytest-benchmark, github-action-benchmark"),
     ] = "edgepack",
+    html: Annotated[Path | None, typer.Option(help="A page to look at, one HTML file.")] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -72,8 +73,11 @@ def bench(
     from edgepack.bench import scenario as scenarios
 
     formats.check(form)
-    if out is not None:
-        _check(out)
+    for path in filter(None, (out, html)):
+        _check(path)
+    if html is not None and (tune or (on is not None and on != ["local"])):
+        what = "a page shows what this machine measured, without --tune and --on"
+        raise RequestError("E-USAGE", what, hint="leave out --html")
     if on is not None and on != ["local"]:
         _alone(scenario, time=time, rate=rate, tune=tune, shape=shape, format=form != "edgepack")
         limits = (threads or 0, runs or _RUNS, _WARMUP if warmup is None else warmup)
@@ -86,7 +90,17 @@ def bench(
     if tune:
         return _tune(subjects, seconds, json, quiet)
     results = _here(subjects, how, terminal.silence if quiet else terminal.progress)
-    return _report(results, form, out, json=json)
+    code = _report(results, form, out, json=json)
+    if html is not None:
+        _draw(results, html)
+    return code
+
+
+def _draw(results: "list[Result]", path: Path) -> None:
+    from edgepack.base.files import write_whole
+    from edgepack.bench import page
+
+    write_whole(path, page.measurements(results))
 
 
 def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) -> "list[Subject]":

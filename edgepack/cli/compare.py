@@ -45,6 +45,7 @@ def compare(
         Path | None, typer.Option("--from", help="Judge what an earlier -o wrote; no A, no B.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
+    html: Annotated[Path | None, typer.Option(help="A page to look at, one HTML file.")] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -64,7 +65,8 @@ def compare(
 
     bars = _bars(tolerate, detect)
     seconds = terminal.parse("--budget", budget, units.parse_duration, "60s")
-    _check(on, out, realtime=realtime)
+    for path in (out, html):
+        _check(on, path, realtime=realtime)
     if again is not None:
         _require_none(models)
         run = load(again)
@@ -75,11 +77,20 @@ def compare(
         ground = Here() if device is None else There(device)
         run = _measure(Contest(_rivals(models, threads, device), terms, tell, ground), out)
     found = find(run, bars)
+    if html is not None:
+        _draw(run, found, html)
     if json:
         terminal.show_json(as_data(run, found))
     else:
         _show(run, found)
     return _CODES.get(found.verdict.decision, 0)
+
+
+def _draw(run: "Run", found: "Findings", path: Path) -> None:
+    from edgepack.base.files import write_whole
+    from edgepack.bench import page
+
+    write_whole(path, page.comparison(run, found))
 
 
 def _bars(tolerate: str, detect: str) -> "Bars":
