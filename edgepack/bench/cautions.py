@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepack.base import units
+from edgepack.bench import disturbances
 from edgepack.bench.measured import Result
 from edgepack.bench.percentile import discarded, needed
 
 _CROWD = 1.0  # processes that run or wait, per usable core
 _PREEMPTED = 0.25
-_STOLEN = 0.02
 _DRIFT = 0.15
 _SLOWED = 0.97  # of the frequency at the start
 _FULL = 0.98  # of the time busy: from here on a queue only grows
@@ -92,15 +92,11 @@ def _crowded(result: Result) -> str:
 
 
 def _stolen(result: Result) -> str:
-    if result.before.stolen is None or result.after.stolen is None:
-        return ""
-    part = (result.after.stolen - result.before.stolen) / max(result.elapsed, 1.0)
-    return f"the hypervisor took {units.percent(part)} of a core" if part > _STOLEN else ""
+    return disturbances.stolen(result.before, result.after, result.elapsed)
 
 
 def _throttled(result: Result) -> str:
-    stops = (result.after.throttled or 0) - (result.before.throttled or 0)
-    return f"the quota of the control group stopped it {stops} times" if stops > 0 else ""
+    return disturbances.throttled(result.before, result.after)
 
 
 def _slowed(result: Result) -> str:
@@ -111,9 +107,7 @@ def _slowed(result: Result) -> str:
 
 
 def _governed(result: Result) -> str:
-    governor = result.before.governor
-    known = governor in {None, "performance"}
-    return "" if known else f"the CPU frequency follows the governor {governor!r}"
+    return disturbances.governed(result.before)
 
 
 def _short(result: Result) -> str:

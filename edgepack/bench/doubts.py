@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepack.base import units
+from edgepack.bench import disturbances
 from edgepack.bench.record import Run
 
 _CROWD = 1.0  # processes that run or wait, per usable core: from here on some must wait
 _PREEMPTED = 0.25
-_STOLEN = 0.02
 _SHORT = 50e-6  # the call through Python takes some 5 us of it
 _DRIFT = 0.15
 
@@ -63,22 +63,15 @@ def _crowded(run: Run) -> str:
 
 
 def _stolen(run: Run) -> str:
-    if run.before.stolen is None or run.after.stolen is None:
-        return ""
-    part = (run.after.stolen - run.before.stolen) / max(run.elapsed, 1.0)
-    return f"the hypervisor took {units.percent(part)} of a core" if part > _STOLEN else ""
+    return disturbances.stolen(run.before, run.after, run.elapsed)
 
 
 def _throttled(run: Run) -> str:
-    stops = (run.after.throttled or 0) - (run.before.throttled or 0)
-    return f"the quota of the control group stopped it {stops} times" if stops > 0 else ""
+    return disturbances.throttled(run.before, run.after)
 
 
 def _governed(run: Run) -> str:
-    governor = run.before.governor
-    if governor in {None, "performance"}:
-        return ""
-    return f"the CPU frequency follows the governor {governor!r}"
+    return disturbances.governed(run.before)
 
 
 def _short(run: Run) -> str:

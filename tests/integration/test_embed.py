@@ -11,15 +11,9 @@ from onnx import TensorProto, helper
 
 import edgepack
 from edgepack.cli import main
+from tests import apps
+from tests.apps import built
 from tests.models import proto, value
-from tests.projects import write_stripes
-
-
-def built(model: onnx.ModelProto, folder: Path, name: str = "tiny") -> Path:
-    onnx.save(model, folder / "model.onnx")
-    return edgepack.build(
-        str(folder / "model.onnx"), target="x86_64", recipe="float32", out=folder, name=name
-    ).path
 
 
 def embedded(bundle: Path, language: str, folder: Path) -> Path:
@@ -37,15 +31,7 @@ def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_stripes(tmp_path_factory.mktemp("stripes"))
-    return edgepack.build(
-        str(folder / "model.onnx"),
-        target="x86_64",
-        calib=str(folder / "calib.npz"),
-        prefer="size",
-        out=folder,
-        name="stripes",
-    ).path
+    return apps.stripes(tmp_path_factory.mktemp("stripes"))
 
 
 def test_a_python_app_passes_its_self_test_without_edgepack(stripes: Path, tmp_path: Path) -> None:

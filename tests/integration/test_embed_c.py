@@ -4,18 +4,16 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-import edgepack
 from edgepack.base.errors import MachineError
 from edgepack.cli import main
 from edgepack.runtime import emulated_cpus, emulation
+from tests import apps
+from tests.apps import built
 from tests.models import proto, value
-from tests.projects import write_stripes
 
 RUNTIME = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.1*"))
 ARMHF = Path(__file__).parents[2] / ".armhf" / "libonnxruntime.so"  # scripts/setup puts it there
@@ -51,27 +49,10 @@ def made(app: Path, *options: str, flags: str = STRICT) -> Path:
     return app
 
 
-def built(model: onnx.ModelProto, folder: Path, name: str = "tiny") -> Path:
-    onnx.save(model, folder / "model.onnx")
-    return edgepack.build(
-        str(folder / "model.onnx"), target="x86_64", recipe="float32", out=folder, name=name
-    ).path
-
-
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = write_stripes(tmp_path_factory.mktemp("stripes"))
-    return {
-        target: edgepack.build(
-            str(folder / "model.onnx"),
-            target=target,
-            calib=str(folder / "calib.npz"),
-            prefer="size",
-            out=folder,
-            name="stripes",
-        ).path
-        for target in ("x86_64", "arm64")
-    }
+    folder = tmp_path_factory.mktemp("stripes")
+    return {target: apps.stripes(folder, target) for target in ("x86_64", "arm64")}
 
 
 @pytest.mark.parametrize("target", ["x86_64", "arm64"])
@@ -106,14 +87,20 @@ def test_a_c_app_without_a_runtime_says_so(bundles: dict[str, Path], tmp_path: P
     assert "cannot open onnxruntime" in done.stderr
 
 
+def why_no_arm64() -> str:
+    try:
+        emulation.find()
+    except MachineError as error:
+        return str(error)
+    return ""
+
+
 @pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a76", "max"])
 def test_a_c_app_passes_its_self_test_on_emulated_arm64(
     bundles: dict[str, Path], cpu: str, tmp_path: Path
 ) -> None:
-    try:
-        parts = emulation.find()
-    except MachineError as error:
-        pytest.skip(str(error))
+    apps.need(not (reason := why_no_arm64()), reason)
+    parts = emulation.find()
     app = embedded(bundles["arm64"], tmp_path / "app")
     made(app, "EMBED_MODEL=1", "CC=aarch64-linux-gnu-gcc", flags=f"-Os -s {STRICT}")
     assert (app / "selftest").stat().st_size - (app / "model.onnx").stat().st_size < 100_000
@@ -123,16 +110,12 @@ def test_a_c_app_passes_its_self_test_on_emulated_arm64(
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.skipif(
-    shutil.which("qemu-arm") is None
-    or shutil.which("arm-linux-gnueabihf-gcc") is None
-    or not ARMHF.exists(),
-    reason="no emulated armhf: scripts/setup",
-)
 @pytest.mark.parametrize("cpu", ["cortex-a7", "max"])
 def test_a_c_app_passes_its_self_test_on_emulated_armhf(
     bundles: dict[str, Path], cpu: str, tmp_path: Path
 ) -> None:
+    programs = shutil.which("qemu-arm") and shutil.which("arm-linux-gnueabihf-gcc")
+    apps.need(programs and ARMHF.exists(), "no emulated armhf: scripts/setup")
     app = embedded(bundles["arm64"], tmp_path / "app")
     made(app, "CC=arm-linux-gnueabihf-gcc")
     root = tmp_path / "root"
@@ -172,16 +155,7 @@ def test_an_output_whose_size_no_input_decides_is_refused(
 
 
 def test_a_c_app_carries_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [
-        helper.make_node("Add", ["x", "h"], ["hn"]),
-        helper.make_node("Mul", ["hn", "two"], ["y"]),
-    ]
-    x, h, y, hn = (value(name, [1, 2]) for name in ("x", "h", "y", "hn"))
-    model = proto(nodes, {"two": np.array(2, np.float32)}, inputs=[x, h], outputs=[y, hn])
-    onnx.save(model, tmp_path / "model.onnx")
-    (tmp_path / "edgepack.toml").write_text('[model]\nsource = "model.onnx"\nstate = {hn = "h"}\n')
-    monkeypatch.chdir(tmp_path)
-    bundle = edgepack.build(target="x86_64", recipe="float32", out=tmp_path, name="echo").path
+    bundle = apps.echo(tmp_path, monkeypatch)
     app = embedded(bundle, tmp_path / "app")
     (app / "selftest.c").write_text(
         '#include <stdio.h>\n#include "echo.h"\n'

@@ -6,21 +6,19 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper
 
 import edgepack
 from edgepack.cli import main
-from tests.models import proto, value
-from tests.projects import write_stripes
+from tests import apps
 
 MODULES = Path(__file__).parents[2] / ".node" / "node_modules"  # scripts/setup puts them there
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or not (MODULES / "onnxruntime-node").is_dir(),
-    reason="no node, or no onnxruntime-node: scripts/setup",
-)
+
+@pytest.fixture(scope="module", autouse=True)
+def _node() -> None:
+    there = shutil.which("node") and (MODULES / "onnxruntime-node").is_dir()
+    apps.need(there, "no node, or no onnxruntime-node: scripts/setup")
 
 
 def embedded(bundle: Path, folder: Path) -> Path:
@@ -36,15 +34,7 @@ def node(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write_stripes(tmp_path_factory.mktemp("stripes"))
-    return edgepack.build(
-        str(folder / "model.onnx"),
-        target="x86_64",
-        calib=str(folder / "calib.npz"),
-        prefer="size",
-        out=folder,
-        name="stripes",
-    ).path
+    return apps.stripes(tmp_path_factory.mktemp("stripes"))
 
 
 def test_a_node_app_passes_its_self_test(stripes: Path, tmp_path: Path) -> None:
@@ -83,16 +73,7 @@ def test_node_computes_what_load_does_within_the_golden_tolerance(
 
 
 def test_a_node_app_carries_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes = [
-        helper.make_node("Add", ["x", "h"], ["hn"]),
-        helper.make_node("Mul", ["hn", "two"], ["class"]),
-    ]
-    x, h, y, hn = (value(name, [1, 2]) for name in ("x", "h", "class", "hn"))
-    model = proto(nodes, {"two": np.array(2, np.float32)}, inputs=[x, h], outputs=[y, hn])
-    onnx.save(model, tmp_path / "model.onnx")
-    (tmp_path / "edgepack.toml").write_text('[model]\nsource = "model.onnx"\nstate = {hn = "h"}\n')
-    monkeypatch.chdir(tmp_path)
-    bundle = edgepack.build(target="x86_64", recipe="float32", out=tmp_path, name="echo").path
+    bundle = apps.echo(tmp_path, monkeypatch, "class")
     app = embedded(bundle, tmp_path / "app")
     program = (
         "const model = await (await import('./echo.mjs')).Model.create(), told = [];\n"

@@ -4,7 +4,6 @@ A CPU with VNNI adds u8*s8 products in 32 bits, and every test of the pair law i
 User-mode qemu offers no VNNI: the same tests run there, in the same Python.
 """
 
-import os
 import platform
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgepack.runtime.saturation import saturates
+from tests.apps import need
 
 ROOT = Path(__file__).parents[2]
 FILES = (
@@ -28,9 +28,8 @@ FILES = (
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="runs the Python of an x86-64 CPU")
 def test_the_pair_law_holds_on_an_emulated_cpu_that_saturates() -> None:
     qemu = shutil.which("qemu-x86_64")
-    if qemu is None:
-        assert not os.environ.get("CI"), "scripts/setup installs qemu-user"
-        pytest.skip("scripts/setup installs qemu-user")
+    need(qemu, "scripts/setup installs qemu-user")
+    assert qemu is not None
     tests = ["-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *FILES]
     command = [qemu, "-cpu", "Haswell", sys.executable, *tests, "-k", "satur or bit_for_bit"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
