@@ -87,7 +87,8 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     for note in (*source.notes, *data.notes):
         tell(note)
     items = data.judge or _made_up(source)
-    compressor = Compressor(job, source, data, tell)
+    again = None if replayed is None else replayed.decided
+    compressor = Compressor(job, source, data, tell, again)
     if helps_only():
         for plan in job.plans:
             compressor.compress(plan)
@@ -284,4 +285,5 @@ def _origin(work: Work, smaller: Compressed | None) -> assemble.Origin:
         exporter=work.source.exporter,
         notes=(*work.source.notes, *work.data.notes, *notes),
         training_sha256=work.data.training_sha256,
+        decided={} if smaller is None else smaller.decided,
     )

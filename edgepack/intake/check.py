@@ -12,6 +12,7 @@ from pathlib import Path
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
+from edgepack.intake.clock import asks_target, price
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
 from edgepack.runtime import machine
@@ -260,6 +261,9 @@ def _check_compress(request: Request, plans: tuple[Plan, ...]) -> None:
             f"step {steps[0].use} needs the torch module, and {model!r} is {kind}",
             hint="give file.py:name of the module; a graph can be quantized: --recipe int8",
         )
+    for each in plans if request.replay is None else ():
+        if asks_target(each):
+            price(each, request.on)
     trained = next((b for b in steps if hasattr(b.step, "epochs")), None)
     if trained and request.training is None:
         raise DataError(

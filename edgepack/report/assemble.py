@@ -1,6 +1,7 @@
 """Put together what ships: golden samples, manifest, bundle, report."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -17,6 +18,7 @@ from edgepack.graph.precision import precisions
 from edgepack.report.record import FORMAT, Report, Speed, Timed
 from edgepack.runtime import machine
 from edgepack.spec import manifest as spec
+from edgepack.spec.decision import Removed
 
 _VERSIONS = ("edgepack", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript")
 
@@ -33,6 +35,7 @@ class Origin:
         exporter: ``none``, ``dynamo`` or ``torchscript``.
         notes: Sentences about model and data.
         training_sha256: Of the data that compression trained on, empty without.
+        decided: What a clock led to while compressing, by step.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Origin:
     exporter: str
     notes: tuple[str, ...]
     training_sha256: str = ""
+    decided: Mapping[str, Removed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         spread=observed.spread,
         machine=facts,
         seconds=seconds,
+        decided=dict(parts.origin.decided),
     )
 
 

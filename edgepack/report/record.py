@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgepack.base.errors import RequestError
+from edgepack.spec.decision import Removed
 from edgepack.spec.manifest import Cost, Execution
 
 FORMAT: Literal["edgepack-report/1"] = "edgepack-report/1"
@@ -49,6 +50,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         spread: Largest difference per output between here and the target's CPUs.
         machine: Facts about the machine that built.
         seconds: CPU seconds per phase of the build.
+        decided: What a clock led to while compressing, by step.
     """
 
     format: Literal["edgepack-report/1"]
@@ -63,6 +65,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spread: dict[str, float]
     machine: dict[str, Any]
     seconds: dict[str, float]
+    decided: dict[str, Removed] = {}
 
 
 def encode(report: Report) -> bytes:
