@@ -1,12 +1,15 @@
 """Remove channels until a network is as fast as asked, measured where it will run.
 
-A block of channels goes where it costs least importance per second that the table of layers says it
-saves; then the whole network is timed against the original, and more goes until the upper end of
-that interval is below what was asked.
+A block of channels goes where it costs least per second that the table of layers says it saves.
+The cost is ``-log(1 - s)``, with ``s`` the share of its group's importance: it adds up over steps,
+and grows without bound as a group vanishes, so that no layer becomes a bottleneck before the others
+are narrow. Then the whole network is timed against the original, and more goes until the upper end
+of that interval is below what was asked.
 Source: Yang et al. 2018, arXiv:1804.03230 (NetAdapt), algorithm 1, with importance in place of
 short-term training.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +129,7 @@ class Shrinking:
             for channels in _amounts(_width(root), self._rules.multiple):
                 offered = self._group(root, channels, order)
                 saved = self._seconds(self._layers) - self._seconds(self._after(offered))
-                lost = float(worth[order[:channels]].sum())
+                lost = -math.log1p(-float(worth[order[:channels]].sum() / worth.sum()))
                 if saved > 0:
                     yield saved / max(lost, 1e-12), offered, Removal(self._names[root], channels)
 
