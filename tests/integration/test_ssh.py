@@ -11,7 +11,7 @@ import pytest
 from onnx import helper
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
-from edgepack.bench import arms, record, remote
+from edgepack.bench import arms, record, remote, subject, tuning
 from edgepack.bench.contest import Contest, Terms
 from edgepack.bench.ground import There
 from edgepack.bench.verdict import Bars, judge
@@ -230,6 +230,17 @@ def test_two_models_are_compared_there_also_where_the_connection_is_lost_once(
     assert run.machine["device"] == device.name
     assert run.before.load is not None
     assert record.encode(run)
+
+
+def test_options_are_tuned_there(device: Device, tmp_path: Path) -> None:
+    there, levels = device_of(device), ("all",)
+    one = subject.read(model_in(tmp_path), 1, {})
+    found = tuning.tune(one, tuning.Search(4.0, levels, there), lambda _: None)
+    assert found.rounds[0].keys() == tuning.candidates(one.options, there.cores, levels).keys()
+    assert found.options == one.options or (found.verdict and found.verdict.decision == "faster")
+    uploads = [name for name in device.commands if "agent.py time" in name]
+    assert "--model 0.onnx" in uploads[0]
+    assert "1.onnx" not in uploads[0]  # the same bytes travel once
 
 
 def model_in(folder: Path) -> Path:
