@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from edgepack import devices
@@ -49,7 +48,8 @@ def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing 
                 f"{str(path)!r} cannot run {f'on {device.name}' if device else 'here'}: {reason}",
                 hint="compare where it can run; an emulated CPU has no time to compare",
             )
-        options = _shipped(bundle, threads, device)
+        cores = device.cores if device else None
+        options = shipped_options(bundle.manifest, threads, cores)
         return arm(str(path), bundle.model, bundle.sha256, options)
     try:
         model = path.read_bytes()
@@ -57,14 +57,6 @@ def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing 
         raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
     options = SessionOptions(threads=threads or _threads(device))
     return arm(str(path), model, sha256(model), options)
-
-
-def _shipped(bundle: Bundle, threads: int | None, device: Timing | None) -> SessionOptions:
-    if device is None:
-        return shipped_options(bundle.manifest, threads)
-    wanted = bundle.manifest.runtime.session.get("intra_op_num_threads") if threads is None else 0
-    options = shipped_options(bundle.manifest, threads or int(wanted or 0) or _threads(device))
-    return replace(options, exact=False)  # for this CPU; a device that lacks nothing needs none
 
 
 def _threads(device: Timing | None) -> int:

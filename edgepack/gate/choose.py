@@ -335,7 +335,8 @@ class Chooser:
             self._say(about)
         latency = None
         if terms.max_latency is not None:  # that this machine is a device was checked before
-            latency = speed.latency(candidate.data, self._sample(items), machine.threads())
+            options = Options(threads=machine.threads())
+            latency = speed.latency(candidate.data, self._sample(items), options)
         return Clocked(comparison, latency), about
 
     def _compare(self, candidate: Candidate, items: Items) -> speed.Comparison:

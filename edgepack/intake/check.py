@@ -131,6 +131,11 @@ def plans_for(request: Request) -> tuple[Plan, ...]:
     return tuple(_plan(name, merged.recipe or "int8") for name in _targets(merged))
 
 
+def tunes(request: Request) -> bool:
+    """Return whether the request, or its project, asks for session options to be tuned."""
+    return _merge(request, _project(request)[0]).tune
+
+
 def _project(request: Request) -> tuple[Project | None, Path, list[str]]:
     """Find the project that stands for a model that was not given."""
     if request.model is not None:
@@ -161,6 +166,7 @@ def _merge(request: Request, project: Project | None) -> Request:
         prefer=request.prefer or build.prefer,
         strict=request.strict or build.strict,
         require=request.require or build.require,
+        tune=request.tune or build.tune,
         shape=request.shape or dict(project.model.shape),
         name=request.name or project.model.name,
     )

@@ -14,6 +14,7 @@ from edgepack.gate.candidates import Rewritten
 from edgepack.gate.choose import Chosen, Clocked
 from edgepack.gate.execution import Observed
 from edgepack.gate.speed import Comparison
+from edgepack.gate.tuned import Tuned
 from edgepack.graph.precision import precisions
 from edgepack.report.record import FORMAT, Report, Speed, Timed
 from edgepack.runtime import machine
@@ -59,6 +60,7 @@ class Parts:
         observed: What ran on the target's kernels.
         golden: The self-test.
         tolerance: Of each of its outputs.
+        tuned: What was found about session options, None where nobody asked.
     """
 
     origin: Origin
@@ -67,6 +69,12 @@ class Parts:
     observed: Observed
     golden: Golden
     tolerance: dict[str, float]
+    tuned: Tuned | None = None
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found and decided, in order."""
+        return (*self.chosen.sentences, *([self.tuned.sentence] if self.tuned else []))
 
 
 def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
@@ -80,14 +88,16 @@ def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
 def _manifest(parts: Parts) -> spec.Manifest:
     target, chosen = parts.rewritten.plan.target, parts.chosen
     candidate, signature = chosen.candidate, parts.rewritten.signature
+    runtime = spec.runtime_of(target)
     return spec.Manifest(
         format="edgepack/1",
         name=parts.origin.name,
         target=msgspec.to_builtins(target),
         runtime=msgspec.structs.replace(
-            spec.runtime_of(target),
+            runtime,
             opset=candidate.model.graph.opset_imports.get("", 0),
             ir_version=min(candidate.model.ir_version, target.max_ir),
+            session=(parts.tuned.session if parts.tuned else None) or runtime.session,
         ),
         inputs=signature.inputs,
         outputs=signature.outputs,
@@ -138,7 +148,7 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         bundle_sha256=digest,
         target=parts.rewritten.plan.target.name,
         choice=chosen.candidate.name,
-        sentences=chosen.sentences,
+        sentences=parts.sentences,
         timed={name: _timed(clocked) for name, clocked in chosen.clocked.items()},
         barred=barred,
         executed=observed.executed,
@@ -147,6 +157,7 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         machine=facts,
         seconds=seconds,
         decided=dict(parts.origin.decided),
+        tuned=parts.tuned,
     )
 
 

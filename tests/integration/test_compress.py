@@ -182,7 +182,7 @@ def test_pruning_by_latency_is_decided_by_a_clock_and_replayed_without_one(proje
     (first,) = built(BY_LATENCY, "x86_64", tell=told)
     assert any("of the original's time" in sentence for sentence in told)
     assert not any("original's time" in note for note in first.manifest.lineage.notes)
-    decided = record.load(first.report).decided["0-prune_channels"]
+    decided = record.load(first.report, "x86_64").decided["0-prune_channels"]
     assert decided.steps
     assert decided.interval[1] <= 0.8
     shutil.rmtree("cache")
