@@ -19,9 +19,10 @@ from edgepack.gate.candidates import (
     rewrite,
     rewrite_smaller,
 )
-from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
+from edgepack.gate.choose import Chooser, Chosen, Items, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import record as record_golden
+from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.gate.tuned import Settled, Tuned, tune
 from edgepack.graph.write import to_bytes

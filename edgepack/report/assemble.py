@@ -11,9 +11,10 @@ from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import encode as encode_golden
 from edgepack.bundle.pack import pack
 from edgepack.gate.candidates import Rewritten
-from edgepack.gate.choose import Chosen, Clocked
+from edgepack.gate.choose import Chosen
 from edgepack.gate.execution import Observed
 from edgepack.gate.speed import Comparison
+from edgepack.gate.terms import Clocked
 from edgepack.gate.tuned import Tuned
 from edgepack.graph.precision import precisions
 from edgepack.report.record import FORMAT, Report, Speed, Timed

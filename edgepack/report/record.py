@@ -29,7 +29,7 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a clock said of one candidate; see ``gate.choose.Clocked``."""
+    """What a clock said of one candidate; see ``gate.terms.Clocked``."""
 
     speed: Speed | None
     latency: float | None

@@ -143,8 +143,8 @@ def test_a_replay_takes_what_the_clock_said_and_not_the_clock(tmp_path: Path) ->
     (built,) = _build(folder, "x86_64")
     report = json.loads(built.report.read_text())
     verdict = {"slower": "not slower", "not slower": "slower", "inconclusive": "not slower"}
-    speed = report["timed"]["int8"]["speed"]
-    report["timed"]["int8"]["speed"]["verdict"] = verdict[speed["verdict"]]
+    (speed,) = (timed["speed"] for timed in report["timed"].values() if timed["speed"])
+    speed["verdict"] = verdict[speed["verdict"]]
     turned = folder / "turned.json"
     turned.write_text(json.dumps(report))
     with pytest.raises(RequestError, match="belongs to bundle"):
