@@ -117,11 +117,13 @@ def _timed(
     """Warm up and time; yields what was measured from time to time."""
     one_thread = job.options.threads == 1
 
+    bound = [session.bound(sample) for sample in samples]
+
     def run(number: int) -> object:
-        return session.run(samples[number % len(samples)])
+        return bound[number % len(bound)]()
 
     for number in range(scenario.warmup):
-        run(number)
+        session.run(samples[number % len(samples)])
     gauges = loops.Gauges(_cpu(one_thread=one_thread), switch_counter(one_thread=one_thread))
     gc.collect()
     gc.disable()
