@@ -23,8 +23,7 @@ from onnx import TensorProto, helper
 
 from edgepack.base.stats import t_quantile
 from edgepack.bench import loops
-from edgepack.bench.duel import switch_counter
-from edgepack.bench.worker import Line
+from edgepack.bench.answer import Line, switch_counter
 from edgepack.runtime.session import Session
 
 HERE = Path(os.path.relpath(Path(__file__).parent))
