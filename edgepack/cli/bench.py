@@ -45,7 +45,9 @@ def bench(
     runs: Annotated[int | None, typer.Option(min=1, help="Timed runs at most.")] = None,
     time: Annotated[str | None, typer.Option(help="Time to measure at most, 10s.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Untimed runs before.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="Of a server, per second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Of a server, per second; else for 70 % use.")
+    ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Find the fastest session options; --time: 60s.")
     ] = False,
@@ -243,6 +245,7 @@ def _count(models: list[Path], on: str, out: Path | None, *, json: bool) -> None
 
 
 def _tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quiet: bool) -> int:
+    from edgepack.bench.doubts import doubts
     from edgepack.bench.tuning import Search, tune
 
     tell = terminal.silence if quiet else terminal.progress
@@ -268,6 +271,8 @@ def _tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quie
     terminal.table("", ("model", "session option", "value"), rows)
     for each, tuned in found:
         terminal.say(f"{each.path}: {_about(tuned)}")
+        for doubt in doubts(tuned.run) if tuned.run else ():
+            terminal.say(f"doubt: {doubt.cause}; {doubt.remedy}")
     return 0
 
 

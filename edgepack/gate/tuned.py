@@ -15,6 +15,7 @@ from edgepack import devices
 from edgepack.base import units
 from edgepack.base.files import sha256
 from edgepack.bench import tuning
+from edgepack.bench.doubts import doubts
 from edgepack.bench.rivals import arm
 from edgepack.bench.subject import Subject
 from edgepack.bundle.golden import Golden, judge
@@ -42,6 +43,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ratio: Time of the best options over that of the default, in fresh sessions.
         interval: Of ``ratio``, 99 %, all looks together.
         log_ratios: One per pair of sessions, grouped by process.
+        doubts: What makes the figures doubtful: on a busy machine, fewer threads look faster.
         rounds: Of choosing: candidate -> seconds, the 25th percentile, per round.
     """
 
@@ -51,6 +53,7 @@ class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ratio: float | None = None
     interval: tuple[float, float] | None = None
     log_ratios: tuple[tuple[float, ...], ...] = ()
+    doubts: tuple[str, ...] = ()
     rounds: tuple[dict[str, float], ...] = ()
 
 
@@ -114,13 +117,18 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
     why = _declined(found, settled, target)
     if not why:
         session = _portable(found.session, subject.options.threads)
+    doubted = tuple(doubt.cause for doubt in doubts(found.run))
+    result = (
+        f"not tuned: {found.winner}: {why}" if why else f"tuned: {found.winner}: {_took(found)}"
+    )
     return Tuned(
-        f"not tuned: {found.winner}: {why}" if why else f"tuned: {found.winner}: {_took(found)}",
+        "; doubt: ".join((result, *doubted)),
         session,
         where,
         found.verdict.ratio,
         found.verdict.interval,
         tuple(map(tuple, found.run.log_ratios)),
+        doubted,
         found.rounds,
     )
 
