@@ -36,7 +36,7 @@ null package private protected public return static super switch this throw true
 void while with yield constructor prototype undefined NaN Infinity Model
 """
 _RESERVED = frozenset(_WORDS.split())
-_FILES = frozenset({"golden", "page", "runtime", "selftest", "serve"})
+_FILES = frozenset({"golden", "inputs", "page", "picture", "runtime", "selftest"})
 
 
 def context(app: App) -> dict[str, Any]:
