@@ -64,6 +64,7 @@ def context(app: App) -> dict[str, Any]:
         "inputs": _tensors(signature.inputs),
         "outputs": _tensors(signature.outputs),
         "state": signature.state,
+        "tolerances": [app.context["tolerance"][spec.name] for spec in signature.outputs],
         "shapes": [list(array.shape[1:]) for array in arrays],
     }
 
