@@ -36,7 +36,7 @@ null package private protected public return static super switch this throw true
 void while with yield constructor prototype undefined NaN Infinity Model
 """
 _RESERVED = frozenset(_WORDS.split())
-_FILES = frozenset({"golden", "page", "runtime", "selftest", "serve"})
+_FILES = frozenset({"golden", "inputs", "page", "picture", "runtime", "selftest"})
 
 
 def context(app: App) -> dict[str, Any]:
@@ -64,6 +64,7 @@ def context(app: App) -> dict[str, Any]:
         "inputs": _tensors(signature.inputs),
         "outputs": _tensors(signature.outputs),
         "state": signature.state,
+        "tolerances": [app.context["tolerance"][spec.name] for spec in signature.outputs],
         "shapes": [list(array.shape[1:]) for array in arrays],
     }
 
