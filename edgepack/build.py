@@ -21,14 +21,17 @@ from edgepack.gate.candidates import (
 )
 from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
+from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
 from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
+from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
 from edgepack.intake.compressed import Compressed, Compressor, helps_only
 from edgepack.intake.data import Data
+from edgepack.intake.raw import Declared
 from edgepack.intake.request import Job, Request
 from edgepack.intake.source import Source
 from edgepack.plan import Plan
@@ -37,6 +40,7 @@ from edgepack.report.built import Built
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import runtime_of
+from edgepack.spec.signature import Signature
 
 Tell = Callable[[str], None]
 """Takes each sentence of progress."""
@@ -78,11 +82,13 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
         EdgepackError: The request, the model or the data do not serve any target.
     """
     job = check(request)
+    declared = intake_raw.load(job.preprocess, job.folder)
     for note in job.notes:
         tell(note)
     replayed = None if request.replay is None else _replayed(request.replay, job)
     tell(f"reading {job.request.model}")
     source = intake_source.load(job)
+    intake_raw.require(declared, source.signature)
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
@@ -92,7 +98,8 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
         for plan in job.plans:
             compressor.compress(plan)
         return
-    work = Work(job, source, data, items, compressor, replayed, tell)
+    raw = None if declared is None else _raw(declared, source.signature, data)
+    work = Work(job, source, data, items, compressor, replayed, tell, raw)
     for plan, path in zip(job.plans, job.paths, strict=True):
         try:
             yield _one(work, plan, path)
@@ -119,6 +126,20 @@ def _made_up(source: Source) -> Items:
     return items
 
 
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What is declared of raw input, and the golden sample that shows it."""
+
+    declared: Declared
+    first: First
+
+
+def _raw(declared: Declared, signature: Signature, data: Data) -> Raw:
+    item = None if data.judge is None else next(iter(data.judge), None)
+    real = None if item is None else item.samples[0]
+    return Raw(declared, intake_raw.first(declared, signature, real))
+
+
 def _replayed(path: Path, job: Job) -> record.Report:
     """Read the report to replay; it must be of the target that is built."""
     found = record.load(path)
@@ -143,6 +164,7 @@ class Work:
     compressor: Compressor
     replayed: record.Report | None
     tell: Tell
+    raw: Raw | None = None
 
 
 def _one(work: Work, plan: Plan, path: Path) -> Built:
@@ -187,7 +209,8 @@ def _settle(
         candidate = chosen.candidate
         watch.lap("gate")
         options = mode(rewritten.plan.target)
-        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options)
+        first = None if work.raw is None else work.raw.first
+        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options, first)
         observed = _observe(work, rewritten, chosen, golden)
         code = one_code(candidate.model, golden.samples)
         floor = tolerances(golden.outputs, code, {})
@@ -195,7 +218,8 @@ def _settle(
         reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
-            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance)
+            extras = work.raw.declared.members if work.raw else {}
+            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance, extras)
             return parts, barred
         barred[candidate.name] = reason
         chooser.bar(chosen, reason)

@@ -1,6 +1,7 @@
 """Put together what ships: golden samples, manifest, bundle, report."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -55,6 +56,7 @@ class Parts:
         observed: What ran on the target's kernels.
         golden: The self-test.
         tolerance: Of each of its outputs.
+        extras: Other members: how raw input becomes a sample.
     """
 
     origin: Origin
@@ -63,13 +65,14 @@ class Parts:
     observed: Observed
     golden: Golden
     tolerance: dict[str, float]
+    extras: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
     """Return the bytes of the bundle and its manifest."""
     manifest = _manifest(parts)
     model = parts.chosen.candidate.data
-    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden)}
+    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden), **parts.extras}
     return pack(manifest, members), manifest
 
 
