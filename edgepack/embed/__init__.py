@@ -29,10 +29,12 @@ class App:
     Attributes:
         bundle: Verified.
         name: Name of the model as an identifier, lower case.
+        runtime: A package whose files the app shall carry.
     """
 
     bundle: Bundle
     name: str
+    runtime: Path | None = None
 
     @property
     def signature(self) -> Signature:
@@ -62,7 +64,7 @@ class App:
 
 
 class Language(Protocol):
-    """Writes apps in one language."""
+    """Writes apps in one language; one that can carry a runtime says so by ``carries = True``."""
 
     def files(self, app: App) -> dict[str, bytes]:
         """Return the files of the app, path -> content.
@@ -80,18 +82,30 @@ def exact_entries(target: Mapping[str, Any]) -> dict[str, str]:
     return {"session.x64quantprecision": "1"} if exact else {}
 
 
-def embed(bundle: Bundle, language: str, folder: Path) -> tuple[str, ...]:
+def embed(
+    bundle: Bundle, language: str, folder: Path, runtime: Path | None = None
+) -> tuple[str, ...]:
     """Write an app to ``folder``, whole or not at all, and return the names of its files.
+
+    Args:
+        bundle: Verified.
+        language: A file of this folder.
+        folder: Must not be there.
+        runtime: A package whose files the app shall carry, where the language can do that.
 
     Raises:
         RequestError: No such language, ``folder`` is there already, or the language cannot take
-            the model.
+            the model or the runtime.
         MachineError: The folder cannot be written.
     """
     writer = cast(Language, registry.find("embed", language)())
     check_absent(folder)
+    if runtime is not None and not getattr(writer, "carries", False):
+        raise RequestError(
+            "E-EMBED", f"an app in {language} carries no runtime", hint="leave --runtime out"
+        )
     name = identifiers([bundle.manifest.name], ())[bundle.manifest.name].lower()
-    files = writer.files(App(bundle, name))
+    files = writer.files(App(bundle, name, runtime))
     try:
         _write(files, folder)
     except OSError as error:

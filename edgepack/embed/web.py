@@ -1,0 +1,78 @@
+"""A static page and an ES module with types over onnxruntime-web: WebAssembly, no build step."""
+
+import json
+import zlib
+from pathlib import Path
+
+from edgepack.base.errors import RequestError
+from edgepack.embed import App, _javascript, render
+
+_RUNTIME = "1.30.0"
+"""Of onnxruntime-web; what the generated pages are tested with."""
+
+_CARRIED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+"""Of its ``dist``: all that WebAssembly on the CPU needs."""
+
+_AT_ONCE = 12_000
+"""Bytes of golden samples that a page may fetch when it opens; it fetches one at least."""
+
+_SCRIPTS = ("page.mjs", "inputs.mjs", "picture.mjs", "runtime.mjs")
+_PAGE = ("index.html", "page.css", *_SCRIPTS, "serve.py", "README.md")
+
+
+class Web:
+    """Writes the page, the module of ``node``, a small server, the model and golden samples."""
+
+    carries = True
+
+    def files(self, app: App) -> dict[str, bytes]:
+        """Return the files of the app.
+
+        Raises:
+            RequestError: JavaScript cannot take a tensor of this model, or the runtime is none.
+        """
+        context = _javascript.context(app)
+        oldest = context["oldest"]
+        carried = _carried(app.runtime, oldest) if app.runtime else {}
+        first, rest = _split(_javascript.samples(app))
+        newest = max(_RUNTIME, oldest, key=_order)
+        context |= {"rest": bool(rest), "carried": bool(carried), "runtime": newest}
+        files = {
+            **_javascript.module(context),
+            **{file: render(f"web/{file}.jinja", context) for file in _PAGE},
+            **carried,
+            "model.onnx.deflate": zlib.compress(app.bundle.model, 9),
+            "golden.bin.deflate": first,
+        }
+        return {**files, "golden-rest.bin.deflate": rest} if rest else files
+
+
+def _split(samples: list[bytes]) -> tuple[bytes, bytes]:
+    """Return what the page checks when it opens, and what it checks when asked; both deflated."""
+    sizes = [len(zlib.compress(b"".join(samples[: k + 1]), 9)) for k in range(len(samples))]
+    count = max(1, sum(size <= _AT_ONCE for size in sizes))
+    rest = b"".join(samples[count:])
+    return zlib.compress(b"".join(samples[:count]), 9), zlib.compress(rest, 9) if rest else b""
+
+
+def _carried(package: Path, oldest: str) -> dict[str, bytes]:
+    """Return the files of onnxruntime-web that the page needs.
+
+    Raises:
+        RequestError: The folder is another, or its version is older than the bundle asks for.
+    """
+    hint = f"give the folder onnxruntime-web of node_modules, version {oldest} or later"
+    try:
+        said = json.loads((package / "package.json").read_bytes())
+        version = str(said["version"]) if said["name"] == "onnxruntime-web" else ""
+        files = {f"ort/{name}": (package / "dist" / name).read_bytes() for name in _CARRIED}
+    except (OSError, ValueError, KeyError, TypeError):
+        version, files = "", {}
+    if not version or _order(version) < _order(oldest):
+        what = f"holds onnxruntime-web {version}" if version else "is no onnxruntime-web"
+        raise RequestError("E-EMBED", f"{str(package)!r} {what}", hint=hint)
+    return files
+
+
+def _order(version: str) -> list[int]:
+    return [int(part) for part in version.split("-", maxsplit=1)[0].split(".")]
