@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from edgepack.base.errors import RequestError
 from edgepack.base.files import sha256
-from edgepack.embed import App, identifiers, plain_text, render
+from edgepack.embed import App, identifiers, image_facts, plain_text, render
 from edgepack.runtime.raw.text import read_vocabulary
 from edgepack.spec.preprocess import VOCABULARY, Audio, Image, shape
 from edgepack.spec.signature import Sample, TensorSpec
@@ -133,7 +133,9 @@ def _raw(app: App, inputs: list[dict[str, Any]], sizes: Mapping[str, str]) -> di
         },
     }
     if isinstance(rule, Image):
-        return facts | _IMAGE | _image(rule) | {"given": given.shape, "example": given.tobytes()}
+        return (
+            facts | _IMAGE | image_facts(rule) | {"given": given.shape, "example": given.tobytes()}
+        )
     if isinstance(rule, Audio):
         return facts | _AUDIO | {"example": given.tobytes()}
     if rule.mask:
@@ -149,19 +151,6 @@ def _raw(app: App, inputs: list[dict[str, Any]], sizes: Mapping[str, str]) -> di
 _IMAGE = {"kind": "image", "verb": "image", "c_type": "uint8_t", "said": "an image"}
 _TEXT = {"kind": "text", "verb": "text", "c_type": "char", "said": "a text"}
 _AUDIO = {"kind": "audio", "verb": "samples", "c_type": "int16_t", "said": "a frame"}
-
-
-def _image(rule: Image) -> dict[str, Any]:
-    each = rule.depth
-    return {
-        "height": rule.size[0],
-        "width": rule.size[1],
-        "depth": each,
-        "filtered": rule.resize in {"bilinear", "area"},
-        "scale_only": set(rule.mean) == {0} and set(rule.std) == {1},
-        "mean": rule.mean * (each // len(rule.mean)),
-        "std": rule.std * (each // len(rule.std)),
-    }
 
 
 def _raw_files(raw: dict[str, Any]) -> dict[str, bytes]:

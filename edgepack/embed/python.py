@@ -11,7 +11,7 @@ from edgepack.base.files import sha256
 from edgepack.bundle.golden import encode
 from edgepack.embed import App, identifiers, plain_text, render
 from edgepack.runtime import raw
-from edgepack.spec.preprocess import Audio, Rule, Text
+from edgepack.spec.preprocess import Audio, Text, kind
 from edgepack.spec.signature import TensorSpec
 
 _RESERVED = frozenset(
@@ -48,10 +48,6 @@ class Python:
         }
 
 
-def _kind(rule: Rule) -> str:
-    return str(type(rule).__struct_config__.tag)
-
-
 def _rule(app: App) -> dict[str, object] | None:
     """Return what the templates say of raw input."""
     rule = app.bundle.preprocess
@@ -59,7 +55,7 @@ def _rule(app: App) -> dict[str, object] | None:
         return None
     fields = msgspec.structs.asdict(rule)
     facts: dict[str, object] = {
-        "kind": _kind(rule),
+        "kind": kind(rule),
         "fields": {name: ascii(value) for name, value in fields.items() if name != "input"},
         "input": rule.input,
         "resizes": getattr(rule, "resize", "none") != "none",
@@ -80,7 +76,7 @@ def _raw(app: App) -> dict[str, bytes]:
     rule = app.bundle.preprocess
     if rule is None:
         return {}
-    files = {f"raw_{_kind(rule)}.py": Path(raw.__file__).with_name(f"{_kind(rule)}.py")}
+    files = {f"raw_{kind(rule)}.py": Path(raw.__file__).with_name(f"{kind(rule)}.py")}
     found = {name: path.read_bytes() for name, path in files.items()}
     if isinstance(rule, Text):
         found[rule.vocabulary] = app.bundle.extras[f"assets/{rule.vocabulary}"]

@@ -162,6 +162,11 @@ class Audio(_Rule, frozen=True, tag="audio"):
 Rule: TypeAlias = Image | Text | Audio
 
 
+def kind(rule: Rule) -> str:
+    """Return ``image``, ``text`` or ``audio``."""
+    return str(rule.__struct_config__.tag)
+
+
 def misfit(rule: Rule, signature: Signature) -> str | None:
     """Return why a rule does not give what a model takes, or None where it does."""
     made = {rule.input} | ({rule.mask} if isinstance(rule, Text) and rule.mask else set())

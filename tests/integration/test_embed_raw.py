@@ -1,5 +1,7 @@
 """Generated apps take raw input as ``edgepack.load`` does, bit for bit."""
 
+import json
+import shutil
 import subprocess
 import sys
 import wave
@@ -13,8 +15,9 @@ from PIL import Image as Pillow
 
 import edgepack
 from edgepack.cli import main
-from tests import c_apps, raws
+from tests import apps, c_apps, raws
 
+MODULES = Path(__file__).parents[2] / ".node" / "node_modules"  # scripts/setup puts them there
 RNG = np.random.default_rng(0)
 PHOTO = RNG.integers(0, 256, (11, 4, 3), np.uint8)
 BILINEAR, AREA, NEAREST = (f'resize = "{how}"\n' for how in ("bilinear", "area", "nearest"))
@@ -216,3 +219,31 @@ def test_a_c_app_refuses_images_it_cannot_take(
     c_apps.made(app, flags=c_apps.SANITIZED)
     done = c_apps.run("./selftest", c_apps.RUNTIME, *sizes, folder=app)
     assert (done.returncode, done.stderr) == (1, reason)
+
+
+NODE = """
+import { readFileSync } from "node:fs";
+const { Model } = await import("./raw_.mjs");
+const model = await Model.create(undefined, 1);
+for (const [data, width, height] of JSON.parse(readFileSync("raw.json"))) {
+  const given = typeof data === "string" ? data
+    : width ? { data: Uint8Array.from(data), width, height } : Int16Array.from(data);
+  console.log(Buffer.from((await model.predictMETHOD(given)).y.data.buffer).toString("hex"));
+}
+"""
+
+
+def test_a_node_app_takes_raw_input_as_load_does(case: Case, tmp_path: Path) -> None:
+    there = shutil.which("node") and (MODULES / "onnxruntime-node").is_dir()
+    apps.need(there, "no node, or no onnxruntime-node: scripts/setup")
+    app = case.embedded("node", tmp_path / "app")
+    (app / "node_modules").symlink_to(MODULES)
+    assert "raw input 0: the same bits" in run("node", "selftest.mjs", folder=app)
+    given = [
+        [each] if isinstance(each, str) else [each.ravel().tolist(), *each.shape[1::-1]]
+        for each in case.inputs
+    ]
+    given = [each[:1] if case.method == "samples" else each for each in given]
+    (app / "raw.json").write_text(json.dumps(given))
+    (app / "try.mjs").write_text(NODE.replace("METHOD", case.method.title()))
+    assert run("node", "try.mjs", folder=app).split() == [data.hex() for data in case.wanted]
