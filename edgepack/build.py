@@ -21,16 +21,19 @@ from edgepack.gate.candidates import (
 )
 from edgepack.gate.choose import Chooser, Chosen, Items, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
+from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
 from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.gate.tuned import Settled, Tuned, tune
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
+from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
 from edgepack.intake.compressed import Compressed, Compressor, helps_only
 from edgepack.intake.data import Data
+from edgepack.intake.raw import Declared
 from edgepack.intake.request import Job, Request
 from edgepack.intake.source import Source
 from edgepack.plan import Plan
@@ -39,6 +42,7 @@ from edgepack.report.built import Built
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import runtime_of
+from edgepack.spec.signature import Signature
 
 Tell = Callable[[str], None]
 """Takes each sentence of progress."""
@@ -80,12 +84,14 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
         EdgepackError: The request, the model or the data do not serve any target.
     """
     job = check(request)
+    declared = intake_raw.load(job.preprocess, job.folder)
     for note in job.notes:
         tell(note)
     first = job.plans[0].target.name
     replayed = None if request.replay is None else record.load(request.replay, first)
     tell(f"reading {job.request.model}")
     source = intake_source.load(job)
+    intake_raw.require(declared, source.signature)
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
@@ -96,7 +102,8 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
         for plan in job.plans:
             compressor.compress(plan)
         return
-    work = Work(job, source, data, items, compressor, replayed, tell)
+    raw = None if declared is None else _raw(declared, source.signature, data)
+    work = Work(job, source, data, items, compressor, replayed, tell, raw)
     for plan, path in zip(job.plans, job.paths, strict=True):
         try:
             yield _one(work, plan, path)
@@ -124,6 +131,20 @@ def _made_up(source: Source) -> Items:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """What is declared of raw input, and the golden sample that shows it."""
+
+    declared: Declared
+    first: First
+
+
+def _raw(declared: Declared, signature: Signature, data: Data) -> Raw:
+    item = None if data.judge is None else next(iter(data.judge), None)
+    real = None if item is None else item.samples[0]
+    return Raw(declared, intake_raw.first(declared, signature, real))
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What all targets of a build share."""
 
@@ -134,6 +155,7 @@ class Work:
     compressor: Compressor
     replayed: record.Report | None
     tell: Tell
+    raw: Raw | None = None
 
 
 def _one(work: Work, plan: Plan, path: Path) -> Built:
@@ -182,7 +204,8 @@ def _settle(
         candidate = chosen.candidate
         watch.lap("gate")
         options = mode(rewritten.plan.target)
-        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options)
+        first = None if work.raw is None else work.raw.first
+        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options, first)
         observed = _observe(work, rewritten, chosen, golden)
         code = one_code(candidate.model, golden.samples)
         floor = tolerances(golden.outputs, code, {})
@@ -190,7 +213,10 @@ def _settle(
         reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
-            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance)
+            extras = work.raw.declared.members if work.raw else {}
+            parts = assemble.Parts(
+                origin, rewritten, chosen, observed, golden, tolerance, extras=extras
+            )
             return parts, barred
         barred[candidate.name] = reason
         chooser.bar(chosen, reason)

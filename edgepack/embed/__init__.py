@@ -17,6 +17,7 @@ from edgepack.base import registry
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.bundle.open import Bundle
 from edgepack.runtime.model import shipped_options
+from edgepack.spec.preprocess import Image
 from edgepack.spec.signature import Signature
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -146,6 +147,20 @@ def identifiers(names: Iterable[str], reserved: Collection[str]) -> dict[str, st
         taken.add(unique)
         found[name] = unique
     return found
+
+
+def image_facts(rule: Image) -> dict[str, Any]:
+    """Return what templates of every language say of an image."""
+    each = rule.depth
+    return {
+        "height": rule.size[0],
+        "width": rule.size[1],
+        "depth": each,
+        "filtered": rule.resize in {"bilinear", "area"},
+        "scale_only": set(rule.mean) == {0} and set(rule.std) == {1},
+        "mean": rule.mean * (each // len(rule.mean)),
+        "std": rule.std * (each // len(rule.std)),
+    }
 
 
 def render(template: str, context: Mapping[str, Any]) -> bytes:

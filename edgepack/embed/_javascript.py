@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from edgepack.base.errors import RequestError
-from edgepack.embed import App, identifiers, plain_text, render
+from edgepack.base.files import sha256
+from edgepack.embed import App, identifiers, image_facts, plain_text, render
+from edgepack.spec.preprocess import VOCABULARY, Image, Text, kind, shape
 from edgepack.spec.signature import TensorSpec
 
 _ARRAYS = {
@@ -36,7 +38,7 @@ null package private protected public return static super switch this throw true
 void while with yield constructor prototype undefined NaN Infinity Model
 """
 _RESERVED = frozenset(_WORDS.split())
-_FILES = frozenset({"golden", "inputs", "page", "picture", "runtime", "selftest"})
+_FILES = frozenset({"golden", "raw", "inputs", "page", "picture", "runtime", "selftest"})
 
 
 def context(app: App) -> dict[str, Any]:
@@ -65,6 +67,7 @@ def context(app: App) -> dict[str, Any]:
         "outputs": _tensors(signature.outputs),
         "state": signature.state,
         "tolerances": [app.context["tolerance"][spec.name] for spec in signature.outputs],
+        "raw": _raw(app),
         "shapes": [list(array.shape[1:]) for array in arrays],
     }
 
@@ -75,11 +78,29 @@ def module(found: dict[str, Any]) -> dict[str, bytes]:
     Args:
         found: Of ``context``.
     """
+    raw = found["raw"]
+    files = {} if raw is None else {"raw.mjs": render(f"javascript/{raw['kind']}.mjs.jinja", found)}
     return {
+        **files,
         f"{found['name']}.mjs": render("javascript/app.mjs.jinja", found),
         f"{found['name']}.d.mts": render("javascript/app.d.mts.jinja", found),
         "golden.mjs": render("javascript/golden.mjs.jinja", found),
     }
+
+
+def raw_files(app: App) -> dict[str, bytes]:
+    """Return what the module and its self-test read of raw input, by name."""
+    rule = app.bundle.preprocess
+    if rule is None:
+        return {}
+    given = app.bundle.golden.raw[rule.input][0, ...]
+    example = str(given).encode() if isinstance(rule, Text) else given.tobytes()
+    words = (
+        {VOCABULARY: app.bundle.extras[f"assets/{rule.vocabulary}"]}
+        if isinstance(rule, Text)
+        else {}
+    )
+    return {"raw.bin": example, **words}
 
 
 def samples(app: App) -> list[bytes]:
@@ -100,6 +121,31 @@ def _bytes(array: np.ndarray[Any, Any]) -> bytes:
         return array.tobytes()
     text = json.dumps(array.ravel().tolist()).encode()
     return len(text).to_bytes(4, "little") + text
+
+
+def _raw(app: App) -> dict[str, Any] | None:
+    """Return what the templates say of raw input."""
+    if (rule := app.bundle.preprocess) is None:
+        return None
+    inputs = {str(item["name"]): item for item in _tensors(app.signature.inputs)}
+    spec = app.signature.input(rule.input)
+    facts: dict[str, Any] = {
+        "rule": rule,
+        "kind": kind(rule),
+        "field": inputs[rule.input]["field"],
+        "type": inputs[rule.input]["array"],
+        "dims": list(shape(rule, spec)),
+        "mask": None,
+    }
+    if isinstance(rule, Image):
+        given = app.bundle.golden.raw[rule.input].shape[1:]
+        return facts | image_facts(rule) | {"given": given}
+    if isinstance(rule, Text):
+        facts["sha256"] = sha256(app.bundle.extras[f"assets/{rule.vocabulary}"])
+        if rule.mask:
+            facts["mask"] = inputs[rule.mask]["field"]
+            facts["mask_type"] = inputs[rule.mask]["array"]
+    return facts
 
 
 def _tensors(specs: tuple[TensorSpec, ...]) -> list[dict[str, object]]:

@@ -17,6 +17,7 @@ class Node:
         return {
             **_javascript.module(context),
             **{file: render(f"node/{file}.jinja", context) for file in own},
+            **_javascript.raw_files(app),
             "model.onnx": app.bundle.model,
             "golden.bin": b"".join(_javascript.samples(app)),
         }

@@ -43,6 +43,10 @@ class Web:
             **_javascript.module(context),
             **{file: render(f"web/{file}.jinja", context) for file in _PAGE},
             **carried,
+            **{
+                f"{name}.deflate": zlib.compress(data, 9)
+                for name, data in _javascript.raw_files(app).items()
+            },
             "model.onnx.deflate": zlib.compress(app.bundle.model, 9),
             "golden.bin.deflate": first,
         }

@@ -72,6 +72,7 @@ def check(request: Request) -> Job:
         metric=metric,
         name=name,
         notes=tuple(notes),
+        preprocess=None if project is None else project.preprocess,
     )
 
 

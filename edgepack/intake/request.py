@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edgepack.base.errors import RequestError, nearest
 from edgepack.data.metrics import Metric
 from edgepack.plan import Plan
+from edgepack.spec.preprocess import Rule
 
 PROGRAMS = (".pt2", ".pt", ".pth")
 """Files that torch made; all but programs of ``torch.export`` are refused, with the reason."""
@@ -114,6 +115,7 @@ class Job:
         metric: The metric, or None where fidelity is the gate.
         name: First part of the file names.
         notes: Sentences for the user.
+        preprocess: How raw input becomes a sample, where the project says so.
     """
 
     request: Request
@@ -127,3 +129,4 @@ class Job:
     metric: Metric | None
     name: str
     notes: tuple[str, ...]
+    preprocess: Rule | None = None

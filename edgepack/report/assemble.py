@@ -62,6 +62,7 @@ class Parts:
         golden: The self-test.
         tolerance: Of each of its outputs.
         tuned: What was found about session options, None where nobody asked.
+        extras: Other members: how raw input becomes a sample.
     """
 
     origin: Origin
@@ -71,6 +72,7 @@ class Parts:
     golden: Golden
     tolerance: dict[str, float]
     tuned: Tuned | None = None
+    extras: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -82,7 +84,7 @@ def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
     """Return the bytes of the bundle and its manifest."""
     manifest = _manifest(parts)
     model = parts.chosen.candidate.data
-    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden)}
+    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden), **parts.extras}
     return pack(manifest, members), manifest
 
 

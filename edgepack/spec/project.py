@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from edgepack.spec.decode import decode, read_toml
+from edgepack.spec.preprocess import Rule
 
 FILE = "edgepack.toml"
 
@@ -90,11 +91,19 @@ class BuildTable(_Table, frozen=True):
 
 
 class Project(_Table, frozen=True):
-    """The whole file; every table and key may be left out."""
+    """The whole file; every table and key may be left out.
+
+    Attributes:
+        model: What is built.
+        data: Samples and judgement.
+        build: Options.
+        preprocess: How an image, a text or sound becomes a sample; ``kind`` says which of them.
+    """
 
     model: ModelTable = ModelTable()
     data: DataTable = DataTable()
     build: BuildTable = BuildTable()
+    preprocess: Rule | None = None
 
 
 def load(folder: Path) -> Project | None:
