@@ -13,6 +13,7 @@ from edgepack.base import units
 from edgepack.base.errors import ModelError, RequestError, nearest
 from edgepack.export.faults import RAISED, quiet, reason
 from edgepack.export.interface import Interface, bind, named_outputs
+from edgepack.training import heads
 from edgepack.training.penalty import Kind, rho
 
 _STEPS = 100
@@ -59,7 +60,8 @@ def prune(
                 break
             with _understood(module):
                 pruner.step()
-        after = _count(face)
+        with _understood(module):
+            after = _count(face)
     changed = {n: (w, widths[n]) for n, w in _widths(module).items() if w != widths[n]}
     if not changed:
         raise ModelError(
@@ -141,6 +143,7 @@ def _makers(face: Interface) -> Iterator[nn.Module]:
 def _pruner(
     face: Interface, aim: Aim, importance: tuple[Kind, float], kept: Iterable[nn.Module]
 ) -> Any:
+    attention = heads.find(face, aim.multiple)
     with _understood(face.module):
         return torch_pruning.pruner.BasePruner(
             face.module,
@@ -150,8 +153,11 @@ def _pruner(
             pruning_ratio=0.95 if aim.fraction is None else aim.fraction,
             max_pruning_ratio=0.95,
             iterative_steps=1 if aim.macs is None else _STEPS,
-            ignored_layers=list(kept),
+            ignored_layers=[*kept, *attention.whole],
             round_to=aim.multiple,
+            num_heads=attention.counts,
+            in_channel_groups={},  # its defaults are shared by all pruners, and changed
+            out_channel_groups={},
             forward_fn=_forward(face),
         )
 
