@@ -59,8 +59,7 @@ def prune(
     with torch.enable_grad(), _thawed(module) as frozen:
         macs, weights = _count(face)
         shrink(face, [*_excluded(module, exclude), *frozen, *_makers(face)])
-        with understood(module):
-            after = _count(face)
+        after = _count(face)
     changed = {n: (w, widths[n]) for n, w in _widths(module).items() if w != widths[n]}
     if not changed:
         raise ModelError(
@@ -191,7 +190,7 @@ def _count(face: Interface) -> tuple[float, float]:
 
     hooks = [m.register_forward_hook(count) for m in face.module.modules() if isinstance(m, LAYERS)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), understood(face.module):
             face.module(*args, **kwargs)
     finally:
         for hook in hooks:
