@@ -159,6 +159,7 @@ class Measurement:
             after=surroundings.look(),
             sensors=(reading, sensors.read(elapsed)),
             machine=facts(),
+            signature=self.subject.signature,
         )
 
     @property

@@ -17,7 +17,7 @@ from edgepack.base.files import sha256
 from edgepack.bench import tuning
 from edgepack.bench.doubts import doubts
 from edgepack.bench.rivals import arm
-from edgepack.bench.subject import Subject
+from edgepack.bench.subject import Subject, face
 from edgepack.bundle.golden import Golden, judge
 from edgepack.devices import Timing
 from edgepack.gate import speed
@@ -136,7 +136,8 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
 def _subject(settled: Settled, threads: int) -> Subject:
     model = settled.candidate.data
     options = arm("", b"", "", Options(threads=threads)).contestant.options
-    return Subject("model", sha256(model), model, options, settled.golden.samples, "golden samples")
+    samples, signed = settled.golden.samples, face(model, options)
+    return Subject("model", sha256(model), model, options, samples, "golden samples", signed)
 
 
 def _took(found: tuning.Tuned) -> str:

@@ -131,6 +131,30 @@ def test_a_run_that_drifted_or_was_overloaded_is_invalid(tmp_path: Path) -> None
     assert "overloaded" in names
 
 
+def test_a_run_is_held_against_earlier_ones_and_five_of_them_decide(tmp_path: Path) -> None:
+    model(tmp_path)
+    how = ("model.onnx", "--threads", "1", "--runs", "20", "-q")
+    first = edgepack(*how, "-o", "0.json", cwd=tmp_path)
+    assert first.returncode in {0, 6}, first.stderr
+    found = msgspec.json.decode((tmp_path / "0.json").read_bytes(), type=File)
+    for number in range(1, 5):
+        run = msgspec.structs.replace(found.results[0], elapsed=float(number))
+        (tmp_path / f"{number}.json").write_bytes(measured.encode((run,)))
+    one = edgepack(*how, "--against", "0.json", cwd=tmp_path)
+    assert one.returncode in {6, 9}, one.stderr
+    assert "inconclusive" in one.stdout
+    assert "edgepack compare" in one.stdout
+    five = [word for number in range(5) for word in ("--against", f"{number}.json")]
+    done = edgepack(*how, *five, "--json", cwd=tmp_path)
+    (said,) = json.loads(done.stdout)["against"]
+    code = {"slower": 8, "inconclusive": 9}.get(said["decision"], 0)
+    assert done.returncode in {code, 6}
+    assert (said["runs"], len(said["interval"])) == (5, 2)
+    other = edgepack(*how, "--scenario", "offline", "--against", "0.json", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "scenario was" in other.stderr
+
+
 def test_tuning_keeps_the_default_unless_another_choice_was_shown_to_be_faster(
     tmp_path: Path,
 ) -> None:
