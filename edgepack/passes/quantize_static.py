@@ -17,6 +17,7 @@ from edgepack.base.errors import ModelError, RequestError, nearest
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.quantization.choose import finder
 from edgepack.quantization.placement import place
+from edgepack.quantization.rows import flatten
 from edgepack.quantization.scales import activation_scale
 from edgepack.quantization.scheme import scheme_for
 from edgepack.quantization.writer import Writer
@@ -51,6 +52,9 @@ class QuantizeStatic(Step, frozen=True):
         scheme = scheme_for(ctx.target.int8)
         reasons = dict.fromkeys(ctx.spared, "spared by the gate")
         reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
+        if scheme.integer_bias and ctx.measure is not None:
+            for where, what in flatten(graph, reasons):
+                yield Edit(where, what)
         plan = place(graph, reasons, absorb=not scheme.symmetric)
         if ctx.measure is None:
             for node in plan.integer:
