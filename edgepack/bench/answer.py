@@ -61,15 +61,20 @@ Work: TypeAlias = Callable[[J], Iterator[Line]]
 
 def answer(kind: type[J], work: Work[J]) -> int:
     """Do the one job that stdin holds, and say each line as it comes; return the exit code."""
-    with os.fdopen(os.dup(1), "wb", buffering=0) as out:
+    with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
+
+        def say(line: Line) -> None:
+            out.write(msgspec.json.encode(line) + b"\n")
+            out.flush()
+
         job = msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
         try:
             for line in work(job):
-                out.write(msgspec.json.encode(line) + b"\n")
+                say(line)
         except EdgepackError as error:
             failure = Failure(type(error).__name__, error.code, str(error), error.hint)
-            out.write(msgspec.json.encode(Line(failure=failure)) + b"\n")
+            say(Line(failure=failure))
     return 0
 
 

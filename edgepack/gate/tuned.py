@@ -13,6 +13,7 @@ import msgspec
 
 from edgepack import devices
 from edgepack.base import units
+from edgepack.base.errors import MachineError
 from edgepack.base.files import sha256
 from edgepack.bench import tuning
 from edgepack.bench.doubts import doubts
@@ -91,7 +92,7 @@ def place(target: Target, on: Sequence[str] = ()) -> tuple[Timing | None, str]:
 
 
 def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[str], None]) -> Tuned:
-    """Look for session options on a device of the target.
+    """Look for session options on a device of the target; one that breaks meanwhile costs nothing.
 
     Args:
         settled: The model.
@@ -100,7 +101,7 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
         tell: Called with sentences of progress.
 
     Raises:
-        EdgepackError: The model does not run there, or the device broke.
+        ModelError: The model does not run there.
     """
     device, nowhere = place(target, on)
     if nowhere:
@@ -108,8 +109,11 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
     levels = ("all",) if settled.candidate.lossy else tuning.LEVELS
     search = tuning.Search(BUDGET, levels, device)
     subject = _subject(settled, search.cores)
-    found = tuning.tune(subject, search, tell)
     where = "local" if device is None else device.name
+    try:
+        found = tuning.tune(subject, search, tell)
+    except MachineError as error:
+        return Tuned(f"not tuned: {error}", device=where)
     if found.verdict is None or found.run is None:
         sentence = f"not tuned: nothing was faster than the default on {where}"
         return Tuned(sentence, device=where, rounds=found.rounds)

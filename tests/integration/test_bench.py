@@ -163,7 +163,7 @@ def test_tuning_keeps_the_default_unless_another_choice_was_shown_to_be_faster(
     assert done.returncode == 0, done.stderr
     (found,) = json.loads(done.stdout)["results"]
     assert len(found["rounds"][0]) >= 4
-    assert len(found["rounds"][-1]) in {2, 3}
+    assert "default" in found["rounds"][0]
     verdict, session = found["verdict"], found["session"]
     if verdict is None or verdict["decision"] != "faster":
         assert session["graph_optimization_level"] == "all"
