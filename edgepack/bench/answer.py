@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -78,10 +79,10 @@ def answer(kind: type[J], work: Work[J]) -> int:
     return 0
 
 
-def open_session(model: bytes, options: Options) -> Session:
+def open_session(model: bytes, options: Options, profile: Path | None = None) -> Session:
     """Open a model at options that came as JSON."""
     known: dict[str, Any] = msgspec.structs.asdict(options)
-    return Session(model, SessionOptions(**known))
+    return Session(model, SessionOptions(**known, profile=profile))
 
 
 def load(path: str, names: Sequence[str]) -> list[Sample]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from edgepack.base.errors import DataError, RequestError
+from edgepack.bench.operators import Operator
 from edgepack.bench.record import Clock, Options, Surroundings
 from edgepack.bench.scenario import Scenario
 from edgepack.bench.sensors import Reading
@@ -94,6 +95,8 @@ class Result(_Record, frozen=True):
         ended: Why it ended early, or nothing.
         machine: Facts that could explain the number.
         signature: What the model takes and returns; None in files from before it was kept.
+        operators: What each took, in a separate pass under the runtime's profiler; empty where
+            nobody asked.
     """
 
     model: str
@@ -113,6 +116,7 @@ class Result(_Record, frozen=True):
     sensors: tuple[Reading, Reading]
     machine: dict[str, Any]
     signature: Signature | None = None
+    operators: tuple[Operator, ...] = ()
 
     @property
     def latency(self) -> tuple[float, ...]:

@@ -55,6 +55,20 @@ def test_each_scenario_measures_keeps_raw_samples_and_tells_the_machine(
     assert told["valid"] == (done.returncode == 0)
 
 
+def test_a_profile_is_a_chrome_trace_and_names_what_each_operator_took(tmp_path: Path) -> None:
+    model(tmp_path)
+    how = ("--threads", "1", "--time", "1s", "--runs", "40", "-q", "-o", "bench.json")
+    done = edgepack("model.onnx", *how, "--profile", "trace.json", cwd=tmp_path)
+    assert done.returncode in {0, 6}, done.stderr
+    assert "MatMul" in done.stdout
+    events = json.loads((tmp_path / "trace.json").read_bytes())
+    assert {"name", "ph", "ts", "dur", "pid", "tid"} <= events[0].keys()
+    (kept,) = measured.load(tmp_path / "bench.json")
+    assert [each.op for each in kept.operators] == ["MatMul"]
+    twice = edgepack("model.onnx", "model.onnx", "--profile", "t.json", cwd=tmp_path)
+    assert (twice.returncode, "one model" in twice.stderr) == (2, True)
+
+
 def test_an_open_shape_that_nobody_can_guess_asks_for_shape_and_takes_it(tmp_path: Path) -> None:
     model(tmp_path, ("n", "m"))  # made up as 1 x 32, but the matrix has four rows
     asked = edgepack("model.onnx", "-q", cwd=tmp_path)

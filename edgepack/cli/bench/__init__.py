@@ -55,6 +55,9 @@ def bench(
         typer.Option("--format", help="Of -o: edgepack, pytest-benchmark, github-action-benchmark"),
     ] = "edgepack",
     html: Annotated[Path | None, typer.Option(help="A page to look at, one HTML file.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="What each operator takes, a Chrome trace; one model.")
+    ] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -74,11 +77,13 @@ def bench(
     from edgepack.cli.bench import elsewhere, results, tuning
 
     formats.check(form)
-    for path in filter(None, (out, html)):
+    for path in filter(None, (out, html, profile)):
         _check(path)
-    if html is not None and (tune or (on is not None and on != ["local"])):
-        what = "a page shows what this machine measured, without --tune and --on"
-        raise RequestError("E-USAGE", what, hint="leave out --html")
+    if (html or profile) and (tune or (on is not None and on != ["local"])):
+        what = "--html and --profile show what this machine measured"
+        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
+    if profile and len(models) != 1:
+        raise RequestError("E-USAGE", "--profile takes one model", hint="one command per model")
     if on is not None and on != ["local"]:
         others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
         elsewhere.alone(scenario, **others, format=form != "edgepack")
@@ -94,7 +99,7 @@ def bench(
             raise RequestError("E-USAGE", "--tune measures against the default", hint="drop one")
         return tuning.tune(subjects, seconds, json, quiet)
     earlier = baseline.find(against, subjects, how) if against else []
-    found = _here(subjects, how, terminal.silence if quiet else terminal.progress)
+    found = _here(subjects, how, terminal.silence if quiet else terminal.progress, profile)
     said = [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
     code = results.report(found, said, form, out, json=json)
     if html is not None:
@@ -111,14 +116,21 @@ def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) ->
 
 
 def _here(
-    subjects: "Iterable[Subject]", how: "Scenario", tell: Callable[[str], None]
+    subjects: "Iterable[Subject]",
+    how: "Scenario",
+    tell: Callable[[str], None],
+    profile: Path | None,
 ) -> "list[Result]":
     """Measure until the end, or until somebody interrupts."""
+    from edgepack.base.files import write_whole
     from edgepack.bench.measure import Measurement
 
     found: list[Result] = []
     for each in subjects:
-        found.append(Measurement(each, how, tell).measure())
+        measurement = Measurement(each, how, tell, profile=profile is not None)
+        found.append(measurement.measure())
+        if profile is not None:
+            write_whole(profile, measurement.trace)
         if found[-1].ended == "interrupted":
             break
     return found

@@ -25,9 +25,25 @@ def _show(results: "list[Result]") -> None:
     terminal.table("", ("model", "threads", "clock", "n", "p50", "p90", "p99"), rows)
     for result, summary in zip(results, summaries, strict=True):
         terminal.say(f"{result.model}: {_facts(result, summary)}")
+        _operators(result)
         for each in summary.cautions:
             word = "invalid" if each.invalid else "caution"
             terminal.say(f"{word}: {each.cause}; {each.remedy}")
+
+
+def _operators(result: "Result") -> None:
+    """Print where time goes; the profiler slows what it looks at, so shares count."""
+    from edgepack.bench import operators
+
+    if not result.operators:
+        return
+    found = operators.by_type(result.operators)
+    total = sum(seconds for _, _, seconds in found) or 1.0
+    rows = [
+        (op, str(count), units.duration(seconds), units.percent(seconds / total))
+        for op, count, seconds in found
+    ]
+    terminal.table("", ("operator", "nodes", "time", "share"), rows)
 
 
 def _rows(result: "Result", summary: "Summary") -> list[tuple[str, ...]]:
