@@ -9,8 +9,11 @@ import typer
 from edgepack.base import units
 from edgepack.base.errors import RequestError
 from edgepack.cli import terminal
+from edgepack.cli.bench import results
+from edgepack.cli.bench.results import Files
 
 if TYPE_CHECKING:
+    from edgepack.bench.baseline import Statement
     from edgepack.bench.measured import Result
     from edgepack.bench.scenario import Scenario
     from edgepack.bench.subject import Subject
@@ -20,7 +23,7 @@ _RUNS, _WARMUP = 200, 20
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(help="Bundles, or model.onnx.")],
+    models: Annotated[list[Path] | None, typer.Argument(help="Bundles, or model.onnx.")] = None,
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -47,6 +50,10 @@ def bench(
         list[Path] | None,
         typer.Option(help="What an earlier -o wrote; repeat: a statement takes five."),
     ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: models x targets x devices x scenarios; see below."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     form: Annotated[
         str,
@@ -64,21 +71,36 @@ def bench(
     with --against, with 8 where a model is slower than in earlier runs, with 9 where that cannot
     be told.
 
+    A suite is a file of models x targets x devices x scenarios, such as
+
+    models = ["dist/digits-{target}.edgepack"]; targets = ["x86_64", "arm64"];
+    devices = ["local", "qemu:cortex-a72"]; scenarios = ["single", {scenario = "cold", runs = 9}]
+
+    (a key a line); a failed cell leaves the others, and the highest exit code is returned.
+
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
-    from edgepack.bench import baseline, formats
+    from edgepack.bench import formats
     from edgepack.bench import scenario as scenarios
-    from edgepack.bench.verdict import Bars
-    from edgepack.cli.bench import elsewhere, results, tuning
+    from edgepack.cli.bench import elsewhere, tuning
+    from edgepack.cli.bench import suite as suites
 
     formats.check(form)
     for path in filter(None, (out, html)):
         _check(path)
-    if html is not None and (tune or (on is not None and on != ["local"])):
-        what = "a page shows what this machine measured, without --tune and --on"
-        raise RequestError("E-USAGE", what, hint="leave out --html")
-    if on is not None and on != ["local"]:
-        others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
+    single = None if scenario == "single" else scenario
+    others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
+    if suite is not None:
+        more = {"on": on, "threads": threads, "runs": runs, "warmup": warmup, "scenario": single}
+        suites.refuse(MODEL=models, **others, **more)
+        return suites.suite(suite, Files(form, out, html), quiet=quiet).show(json=json)
+    if not models:
+        raise RequestError("E-USAGE", "bench takes a model", hint="edgepack bench model.onnx")
+    away = on is not None and on != ["local"]
+    if (html or against) and (tune or away):
+        what = f"{'--html' if html else '--against'} is about times that this machine measured"
+        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
+    if on is not None and away:
         elsewhere.alone(scenario, **others, format=form != "edgepack")
         limits = (threads or 0, runs or _RUNS, _WARMUP if warmup is None else warmup)
         elsewhere.elsewhere(models, on, limits, out, json=json)
@@ -88,16 +110,22 @@ def bench(
     how = scenarios.make(scenario, runs=runs, seconds=seconds, warmup=warmup, **given)
     subjects = _subjects(models, threads, shape or ())
     if tune:
-        if against:
-            raise RequestError("E-USAGE", "--tune measures against the default", hint="drop one")
         return tuning.tune(subjects, seconds, json, quiet)
+    tell = terminal.silence if quiet else terminal.progress
+    found, said = _measured(subjects, how, against or (), tell)
+    return results.report(found, said, Files(form, out, html), json=json)
+
+
+def _measured(
+    subjects: "list[Subject]", how: "Scenario", against: Sequence[Path], tell: Callable[[str], None]
+) -> "tuple[list[Result], list[Statement]]":
+    """Measure, and hold what was found against earlier runs where there are any."""
+    from edgepack.bench import baseline
+    from edgepack.bench.verdict import Bars
+
     earlier = baseline.find(against, subjects, how) if against else []
-    found = _here(subjects, how, terminal.silence if quiet else terminal.progress)
-    said = [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
-    code = results.report(found, said, form, out, json=json)
-    if html is not None:
-        results.draw(found, html)
-    return code
+    found = _here(subjects, how, tell)
+    return found, [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
 
 
 def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) -> "list[Subject]":
