@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from edgepack.bench import operators
 from edgepack.bench.operators import Operator
 
@@ -36,7 +38,9 @@ def test_the_median_of_warm_runs_is_taken_per_node() -> None:
 
 def test_types_are_summed_and_the_longest_comes_first() -> None:
     nodes = [Operator("c", "Relu", 1e-6), Operator("a", "Conv", 5e-6), Operator("b", "Conv", 2e-6)]
-    assert operators.by_type(nodes) == [("Conv", 2, 7e-6), ("Relu", 1, 1e-6)]
+    rows = operators.by_type(nodes)
+    assert [row[:2] for row in rows] == [("Conv", 2), ("Relu", 1)]
+    assert rows[0][2] == pytest.approx(7e-6)
 
 
 def test_a_trace_without_a_warm_run_says_nothing() -> None:

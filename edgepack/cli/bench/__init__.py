@@ -1,6 +1,7 @@
 """``edgepack bench``."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,11 @@ import typer
 from edgepack.base import units
 from edgepack.base.errors import RequestError
 from edgepack.cli import terminal
+from edgepack.cli.bench import results
+from edgepack.cli.bench.results import Files
 
 if TYPE_CHECKING:
+    from edgepack.bench.baseline import Statement
     from edgepack.bench.measured import Result
     from edgepack.bench.scenario import Scenario
     from edgepack.bench.subject import Subject
@@ -20,7 +24,7 @@ _RUNS, _WARMUP = 200, 20
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(help="Bundles, or model.onnx.")],
+    models: Annotated[list[Path] | None, typer.Argument(help="Bundles, or model.onnx.")] = None,
     on: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,6 +53,10 @@ def bench(
         list[Path] | None,
         typer.Option(help="What an earlier -o wrote; repeat: a statement takes five."),
     ] = None,
+    suite: Annotated[
+        Path | None,
+        typer.Option(help="TOML file: models x targets x devices x scenarios; see below."),
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     form: Annotated[
         str,
@@ -69,23 +77,35 @@ def bench(
     with --against, with 8 where a model is slower than in earlier runs, with 9 where that cannot
     be told.
 
+    A suite is a file of models x targets x devices x scenarios, such as
+
+    models = ["dist/digits-{target}.edgepack"]; targets = ["x86_64", "arm64"];
+    devices = ["local", "qemu:cortex-a72"]; scenarios = ["single", {scenario = "cold", runs = 9}]
+
+    (a key a line); a failed cell leaves the others, and the highest exit code is returned.
+
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
-    from edgepack.bench import baseline, formats
+    from edgepack.bench import formats
     from edgepack.bench import scenario as scenarios
-    from edgepack.bench.verdict import Bars
-    from edgepack.cli.bench import elsewhere, results, tuning
+    from edgepack.cli.bench import elsewhere, tuning
+    from edgepack.cli.bench import suite as suites
 
     formats.check(form)
     for path in filter(None, (out, html, profile)):
         _check(path)
-    if (html or profile) and (tune or (on is not None and on != ["local"])):
-        what = "--html and --profile show what this machine measured"
-        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
-    if profile and len(models) != 1:
-        raise RequestError("E-USAGE", "--profile takes one model", hint="one command per model")
-    if on is not None and on != ["local"]:
-        others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
+    single = None if scenario == "single" else scenario
+    others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
+    if suite is not None:
+        more = {"on": on, "threads": threads, "runs": runs, "warmup": warmup, "scenario": single}
+        suites.refuse(MODEL=models, **others, **more, profile=profile)
+        return suites.suite(suite, Files(form, out, html), quiet=quiet).show(json=json)
+    if not models:
+        raise RequestError("E-USAGE", "bench takes a model", hint="edgepack bench model.onnx")
+    away = on is not None and on != ["local"]
+    if tune or away:
+        _only_here({"--html": html, "--against": against, "--profile": profile})
+    if on is not None and away:
         elsewhere.alone(scenario, **others, format=form != "edgepack")
         limits = (threads, runs or _RUNS, _WARMUP if warmup is None else warmup)
         elsewhere.elsewhere(models, on, limits, out, json=json)
@@ -95,16 +115,41 @@ def bench(
     how = scenarios.make(scenario, runs=runs, seconds=seconds, warmup=warmup, **given)
     subjects = _subjects(models, threads, shape or ())
     if tune:
-        if against:
-            raise RequestError("E-USAGE", "--tune measures against the default", hint="drop one")
         return tuning.tune(subjects, seconds, json, quiet)
-    earlier = baseline.find(against, subjects, how) if against else []
-    found = _here(subjects, how, terminal.silence if quiet else terminal.progress, profile)
-    said = [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
-    code = results.report(found, said, form, out, json=json)
-    if html is not None:
-        results.draw(found, html)
-    return code
+    tell = terminal.silence if quiet else terminal.progress
+    found, said = _measured(Work(subjects, how, tell, profile), against or ())
+    return results.report(found, said, Files(form, out, html), json=json)
+
+
+def _only_here(given: dict[str, object]) -> None:
+    """Refuse what is about times that this machine measured."""
+    for option in (name for name, value in given.items() if value):
+        what = f"{option} is about times that this machine measured"
+        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is measured here, how, who hears of it, and where the trace of a profile goes."""
+
+    subjects: "list[Subject]"
+    how: "Scenario"
+    tell: Callable[[str], None]
+    profile: Path | None
+
+    def __post_init__(self) -> None:
+        if self.profile and len(self.subjects) != 1:
+            raise RequestError("E-USAGE", "--profile takes one model", hint="one command a model")
+
+
+def _measured(work: Work, against: Sequence[Path]) -> "tuple[list[Result], list[Statement]]":
+    """Measure, and hold what was found against earlier runs where there are any."""
+    from edgepack.bench import baseline
+    from edgepack.bench.verdict import Bars
+
+    earlier = baseline.find(against, work.subjects, work.how) if against else []
+    found = _here(work)
+    return found, [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
 
 
 def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) -> "list[Subject]":
@@ -115,22 +160,17 @@ def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) ->
     return [subject.read(path, threads, named) for path in models]
 
 
-def _here(
-    subjects: "Iterable[Subject]",
-    how: "Scenario",
-    tell: Callable[[str], None],
-    profile: Path | None,
-) -> "list[Result]":
+def _here(work: Work) -> "list[Result]":
     """Measure until the end, or until somebody interrupts."""
     from edgepack.base.files import write_whole
     from edgepack.bench.measure import Measurement
 
     found: list[Result] = []
-    for each in subjects:
-        measurement = Measurement(each, how, tell, profile=profile is not None)
+    for each in work.subjects:
+        measurement = Measurement(each, work.how, work.tell, profile=work.profile is not None)
         found.append(measurement.measure())
-        if profile is not None:
-            write_whole(profile, measurement.trace)
+        if work.profile is not None:
+            write_whole(work.profile, measurement.trace)
         if found[-1].ended == "interrupted":
             break
     return found

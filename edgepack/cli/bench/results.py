@@ -1,7 +1,7 @@
 """What ``edgepack bench`` measured here: files, a page, and tables."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgepack.base import units
 from edgepack.cli import terminal
@@ -79,16 +79,24 @@ def _facts(result: "Result", summary: "Summary") -> str:
     return ", ".join([*facts, f"energy {energy}"])
 
 
-def report(
-    found: "list[Result]", said: "list[Statement]", form: str, out: Path | None, *, json: bool
-) -> int:
+class Files(NamedTuple):
+    """What to write: the raw samples in a form, and a page; None for neither."""
+
+    form: str
+    out: Path | None
+    html: Path | None
+
+
+def report(found: "list[Result]", said: "list[Statement]", files: Files, *, json: bool) -> int:
     """Write and print what was measured, and what it says beside earlier runs; return the code."""
     from edgepack.base.files import write_whole
-    from edgepack.bench import formats, measured
+    from edgepack.bench import formats, measured, page
     from edgepack.bench.summary import as_data, summarize
 
-    if out is not None:
-        write_whole(out, formats.encode(found, form))
+    if files.out is not None:
+        write_whole(files.out, formats.encode(found, files.form))
+    if files.html is not None:
+        write_whole(files.html, page.measurements(found))
     if json:
         data = {"format": measured.FORMAT, "results": [as_data(each) for each in found]}
         terminal.show_json({**data, "against": said} if said else data)
@@ -114,11 +122,3 @@ def _sentence(said: "Statement") -> str:
         found += f", {units.percent(said.confidence, 0)} interval [{low:.4f}, {high:.4f}]"
     more = "; for a verdict: edgepack compare" if said.decision == "inconclusive" else ""
     return f"{word}: {found}{more}"
-
-
-def draw(results: "list[Result]", path: Path) -> None:
-    """Write the page."""
-    from edgepack.base.files import write_whole
-    from edgepack.bench import page
-
-    write_whole(path, page.measurements(results))
