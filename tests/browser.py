@@ -39,6 +39,18 @@ class Visit:
     def text(self, selector: str) -> str:
         return self.page.inner_text(selector)
 
+    def values(self) -> list[str]:
+        """Return what is shown of the outputs."""
+        return self.page.locator("#outputs .values span:nth-child(2)").all_inner_texts()
+
+    @contextmanager
+    def ran(self) -> Iterator[None]:
+        """Wait until the model has run once more, or has refused."""
+        before = self.page.get_attribute("html", "data-runs")
+        yield
+        over = "old => document.documentElement.dataset.runs !== old"
+        self.page.wait_for_function(over, arg=before)
+
 
 @contextmanager
 def chromium() -> Iterator[Browser]:

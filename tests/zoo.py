@@ -282,6 +282,29 @@ def products() -> ir.Model:
     )
 
 
+def dead(*, one_branch: bool = False, bias: float = 0) -> ir.Model:
+    """Return a residual block with a depthwise Conv and a gate; channels 1 and 4 are dead."""
+    cut = [1] if one_branch else [1, 4]
+    w0, w1 = weight(6, 3, 3, 3), weight(6, 6, 1, 1, seed=1)
+    w0[[1, 4]], w1[cut] = 0, 0
+    depth, added = weight(6, 1, 3, 3, seed=2), np.zeros(6, np.float32)
+    added[4] = bias
+    return network(
+        [
+            node("Conv", ["x", "w0"], ["a"], name="first"),
+            node("Conv", ["a", "depth", "added"], ["b"], group=6, pads=[1] * 4, name="depth"),
+            node("GlobalAveragePool", ["b"], ["m"], name="pool"),
+            node("Sigmoid", ["m"], ["gate"], name="sigmoid"),
+            node("Mul", ["b", "gate"], ["c"], name="mul"),
+            node("Conv", ["c", "w1"], ["d"], name="point"),
+            node("Add", ["a", "d"], ["e"], name="add"),
+            node("Relu", ["e"], ["f"], name="relu"),
+            node("Conv", ["f", "w2"], ["y"], name="last"),
+        ],
+        {"w0": w0, "depth": depth, "added": added, "w1": w1, "w2": weight(4, 6, 1, 1, seed=3)},
+    )
+
+
 def nothing() -> ir.Model:
     """No weight at all."""
     return network([node("Sin", ["x"], ["y"], name="sin")], {}, shape=["batch", 4])
@@ -328,5 +351,6 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "nothing": nothing,
     "input_read_twice": conv.input_read_twice,
     "products": products,
+    "dead": dead,
 }
 """Name -> builder of every model that every pass is held to."""

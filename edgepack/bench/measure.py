@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgepack.base.errors import MachineError, ModelError
@@ -21,8 +22,10 @@ from edgepack.bench.visit import visit
 from edgepack.bench.worker import Job
 from edgepack.runtime import machine
 
-_PILOT = (20, 2.0)
-"""Runs and seconds that tell how fast a server may be asked."""
+_PILOT = (200, 2.0)
+"""Runs and seconds, of each of two parts, that tell how fast a server may be asked."""
+
+_FEWEST = 10  # runs of the second part; a slow model makes do with the first
 
 _GRACE = 120.0  # seconds that a child may take besides its timed runs
 
@@ -120,22 +123,21 @@ class Measurement:
         return next((line.memory for line in lines if line.memory), None)
 
     def _affordable(self, folder: Path, scenario: Server) -> float:
-        """Return the rate at which the model is busy for the wanted part of the time."""
-        job = Job(
-            model="model.onnx",
-            options=self.subject.options,
-            samples="samples.npz",
-            names=self.subject.names,
-            scenario=Single(warmup=scenario.warmup),
-            limit=_PILOT,
-        )
-        wall = [
-            x
-            for line in visit(job, folder, limit=_GRACE)
-            if line.samples
-            for x in line.samples.wall
-        ]
-        return scenario.utilisation / float(np.mean(wall))
+        """Return the rate at which the model is busy for the wanted part of the time.
+
+        Runs that wait for requests take longer than runs back to back, so the pilot's first part
+        only tells at which rate its second part asks.
+        """
+        alone = self._service(folder, Single(warmup=scenario.warmup), 0.0)
+        rate = scenario.utilisation / float(np.mean(alone))
+        asked = self._service(folder, scenario, rate)
+        return scenario.utilisation / float(np.mean(asked if len(asked) >= _FEWEST else alone))
+
+    def _service(self, folder: Path, how: Scenario, rate: float) -> list[float]:
+        """Return the wall time of each run of a part of the pilot, in seconds."""
+        job = msgspec.structs.replace(self._job(), scenario=how, limit=_PILOT, rate=rate)
+        lines = list(visit(job, folder, limit=_GRACE + 20 * _PILOT[1]))
+        return [x for line in lines if line.samples for x in line.samples.wall]
 
     def _result(self, ended: str) -> Result:
         began, before, reading, joules = self._start

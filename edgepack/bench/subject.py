@@ -99,16 +99,16 @@ def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
     model = path.read_bytes()
     shipped = SessionOptions(threads=threads or machine.threads())
     options = arm("", b"", "", shipped).contestant.options
-    face = _shaped(_face(model, options), shapes)
-    samples = [Carry(face).fill(item.samples[0]) for item in made_up(face)]
+    shaped = _shaped(face(model, options), shapes)
+    samples = [Carry(shaped).fill(item.samples[0]) for item in made_up(shaped)]
     subject = Subject(str(path), sha256(model), model, options, samples, "made up")
     _try(subject)
     return subject
 
 
-def _shaped(face: Signature, shapes: Shapes) -> Signature:
+def _shaped(found: Signature, shapes: Shapes) -> Signature:
     """Return the signature with the shapes that were given in the place of its own."""
-    known = {spec.name for spec in face.inputs}
+    known = {spec.name for spec in found.inputs}
     for name in shapes:
         if name not in known:
             raise RequestError(
@@ -116,13 +116,17 @@ def _shaped(face: Signature, shapes: Shapes) -> Signature:
             )
     specs = [
         msgspec.structs.replace(spec, shape=shapes.get(spec.name, spec.shape))
-        for spec in face.inputs
+        for spec in found.inputs
     ]
-    return Signature(tuple(specs), face.outputs)
+    return Signature(tuple(specs), found.outputs)
 
 
-def _face(model: bytes, options: Options) -> Signature:
-    """Ask a child what the model takes, so that a crash of the runtime is a sentence."""
+def face(model: bytes, options: Options) -> Signature:
+    """Ask a child what a model takes and returns, so that a crash of the runtime is a sentence.
+
+    Raises:
+        ModelError: The runtime refuses the model, or crashes.
+    """
     with tempfile.TemporaryDirectory(prefix="edgepack-bench-") as folder:
         Path(folder, "model.onnx").write_bytes(model)
         for line in visit(Job("model.onnx", options), Path(folder), limit=_OPENING):

@@ -1,29 +1,24 @@
 """The child process of a measurement: opens one session and runs one scenario.
 
-``python -m edgepack.bench.worker`` reads a job as JSON on stdin and writes lines of JSON to
-stdout while it measures, so that whatever ends it early ends nothing else and loses little.
+``python -m edgepack.bench.worker`` says what it measured while it measures, see ``answer``, so that
+whatever ends it early loses little.
 """
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
 
 import msgspec
-import numpy as np
 
-from edgepack.base.errors import EdgepackError
 from edgepack.bench import loops, sensors
-from edgepack.bench.duel import Failure, switch_counter
+from edgepack.bench.answer import Line, answer, load, open_session, switch_counter
 from edgepack.bench.measured import Opened, Samples
 from edgepack.bench.record import Options
 from edgepack.bench.scenario import Cold, Scenario, Server
-from edgepack.runtime.session import Options as SessionOptions
 from edgepack.runtime.session import Session, version
-from edgepack.spec.signature import Sample, TensorSpec
+from edgepack.spec.signature import Sample
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -47,37 +42,6 @@ class Job(msgspec.Struct, frozen=True):
     memory: bool = False
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line on stdout: what begins, what was measured, or how it ended."""
-
-    doing: str = ""
-    inputs: tuple[TensorSpec, ...] | None = None
-    outputs: tuple[TensorSpec, ...] | None = None
-    opened: Opened | None = None
-    samples: Samples | None = None
-    memory: dict[str, int] | None = None
-    failure: Failure | None = None
-
-
-def main() -> int:
-    """Do the one job that stdin holds."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-        try:
-            for line in _work(job):
-                _say(out, line)
-        except EdgepackError as error:
-            failure = Failure(type(error).__name__, error.code, str(error), error.hint)
-            _say(out, Line(failure=failure))
-    return 0
-
-
-def _say(out: TextIO, line: Line) -> None:
-    out.write(msgspec.json.encode(line).decode() + "\n")
-    out.flush()
-
-
 def _work(job: Job) -> Iterator[Line]:
     yield Line(doing="importing the runtime")
     start = time.perf_counter()
@@ -87,13 +51,12 @@ def _work(job: Job) -> Iterator[Line]:
     yield Line(doing="opening the model")
     model = Path(job.model).read_bytes()
     start = time.perf_counter()
-    known: dict[str, Any] = msgspec.structs.asdict(job.options)
-    session = Session(model, SessionOptions(**known))
+    session = open_session(model, job.options)
     opening = time.perf_counter() - start
     yield Line(inputs=session.inputs, outputs=session.outputs)
     if not job.samples:
         return
-    samples = _load(job)
+    samples = load(job.samples, job.names)
     yield Line(doing="running the model")
     start = time.perf_counter()
     session.run(samples[0])
@@ -117,11 +80,13 @@ def _timed(
     """Warm up and time; yields what was measured from time to time."""
     one_thread = job.options.threads == 1
 
+    bound = [session.bound(sample) for sample in samples]
+
     def run(number: int) -> object:
-        return session.run(samples[number % len(samples)])
+        return bound[number % len(bound)]()
 
     for number in range(scenario.warmup):
-        run(number)
+        session.run(samples[number % len(samples)])
     gauges = loops.Gauges(_cpu(one_thread=one_thread), switch_counter(one_thread=one_thread))
     gc.collect()
     gc.disable()
@@ -137,13 +102,5 @@ def _cpu(*, one_thread: bool) -> Callable[[], int]:
     return time.thread_time_ns if one_thread else time.process_time_ns
 
 
-def _load(job: Job) -> list[Sample]:
-    with np.load(job.samples, allow_pickle=False) as file:
-        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
-    width = len(job.names)
-    starts = range(0, len(arrays), width)
-    return [dict(zip(job.names, arrays[at : at + width], strict=True)) for at in starts]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(Job, _work))

@@ -45,7 +45,9 @@ def bench(
     runs: Annotated[int | None, typer.Option(min=1, help="Timed runs at most.")] = None,
     time: Annotated[str | None, typer.Option(help="Time to measure at most, 10s.")] = None,
     warmup: Annotated[int | None, typer.Option(min=0, help="Untimed runs before.")] = None,
-    rate: Annotated[float | None, typer.Option(min=0, help="Of a server, per second.")] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Of a server, per second; else for 70 % use.")
+    ] = None,
     tune: Annotated[
         bool, typer.Option("--tune", help="Find the fastest session options; --time: 60s.")
     ] = False,
@@ -80,7 +82,7 @@ def bench(
         raise RequestError("E-USAGE", what, hint="leave out --html")
     if on is not None and on != ["local"]:
         _alone(scenario, time=time, rate=rate, tune=tune, shape=shape, format=form != "edgepack")
-        limits = (threads or 0, runs or _RUNS, _WARMUP if warmup is None else warmup)
+        limits = (threads, runs or _RUNS, _WARMUP if warmup is None else warmup)
         _elsewhere(models, on, limits, out, json=json)
         return 0
     seconds = None if time is None else terminal.parse("--time", time, units.parse_duration, "10s")
@@ -144,7 +146,12 @@ def _report(results: "list[Result]", form: str, out: Path | None, *, json: bool)
 
 
 def _elsewhere(
-    models: list[Path], on: list[str], limits: tuple[int, int, int], out: Path | None, *, json: bool
+    models: list[Path],
+    on: list[str],
+    limits: tuple[int | None, int, int],
+    out: Path | None,
+    *,
+    json: bool,
 ) -> None:
     """Count on an emulated CPU, or time on devices over ssh."""
     if on[0].startswith("qemu:"):
@@ -168,7 +175,12 @@ def _only(on: list[str]) -> str:
 
 
 def _there(
-    models: list[Path], on: list[str], limits: tuple[int, int, int], out: Path | None, *, json: bool
+    models: list[Path],
+    on: list[str],
+    limits: tuple[int | None, int, int],
+    out: Path | None,
+    *,
+    json: bool,
 ) -> None:
     """Time on devices over ssh: ``limits`` are threads, timed runs, untimed runs before."""
     import msgspec
@@ -233,10 +245,12 @@ def _count(models: list[Path], on: str, out: Path | None, *, json: bool) -> None
 
 
 def _tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quiet: bool) -> int:
-    from edgepack.bench.tuning import tune
+    from edgepack.bench.doubts import doubts
+    from edgepack.bench.tuning import Search, tune
 
     tell = terminal.silence if quiet else terminal.progress
-    found = [(each, tune(each, seconds or _TUNING, tell)) for each in subjects]
+    search = Search(seconds or _TUNING)
+    found = [(each, tune(each, search, tell)) for each in subjects]
     if json:
         terminal.show_json(
             {
@@ -257,6 +271,8 @@ def _tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quie
     terminal.table("", ("model", "session option", "value"), rows)
     for each, tuned in found:
         terminal.say(f"{each.path}: {_about(tuned)}")
+        for doubt in doubts(tuned.run) if tuned.run else ():
+            terminal.say(f"doubt: {doubt.cause}; {doubt.remedy}")
     return 0
 
 

@@ -6,13 +6,14 @@ torch is imported inside functions only: listing steps and planning a build stay
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
 from edgepack.base.errors import ModelError
 from edgepack.data.metrics import Metric
 from edgepack.spec.manifest import StepRecord
+from edgepack.spec.signature import Sample
 from edgepack.spec.step import Step
 from edgepack.spec.target import Target
 
@@ -25,6 +26,20 @@ if TYPE_CHECKING:
     from edgepack.training.loop import Task
     from edgepack.training.losses import Loss
     from edgepack.training.settings import Trained
+
+    Module: TypeAlias = torch.nn.Module
+
+
+class Clock(Protocol):
+    """Time on a device of the target, one thread."""
+
+    def layer(self, model: bytes, sample: Sample) -> float:
+        """Return the seconds of CPU time of one run of an ONNX model."""
+        ...
+
+    def ratio(self, before: "Module", after: "Module") -> tuple[float, float, float]:
+        """Return the time of ``after`` over that of ``before``, and its 95 % interval."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,8 @@ class Context:
         teacher: A copy of the module before compression, in eval mode, frozen.
         folder: What references in a recipe are relative to.
         checkpoint: File in which this step may keep its state.
-        tell: Takes each sentence of progress.
+        tell: Takes each sentence of progress; what a clock said goes there and is not yielded.
+        clock: Where steps that ask for latency measure; None where no device is at hand.
     """
 
     target: Target
@@ -52,6 +68,12 @@ class Context:
     folder: Path
     checkpoint: Path
     tell: "Callable[[str], None]"
+    clock: Clock | None = None
+
+    @property
+    def decision(self) -> Path:
+        """File in which this step keeps what a clock led to."""
+        return self.checkpoint.with_suffix(".json")
 
     def task(self, name: str, module: "torch.nn.Module", settings: "Trained") -> "Task":
         """Return what the training loop needs to train ``module``.

@@ -4,6 +4,7 @@ import json
 import zlib
 from pathlib import Path
 
+from edgepack.base import units
 from edgepack.base.errors import RequestError
 from edgepack.embed import App, _javascript, render
 
@@ -13,7 +14,7 @@ _RUNTIME = "1.30.0"
 _CARRIED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Of its ``dist``: all that WebAssembly on the CPU needs."""
 
-_AT_ONCE = 12_000
+_AT_ONCE = 6_000
 """Bytes of golden samples that a page may fetch when it opens; it fetches one at least."""
 
 _SCRIPTS = ("page.mjs", "inputs.mjs", "picture.mjs", "runtime.mjs")
@@ -37,6 +38,7 @@ class Web:
         first, rest = _split(_javascript.samples(app))
         newest = max(_RUNTIME, oldest, key=_order)
         context |= {"rest": bool(rest), "carried": bool(carried), "runtime": newest}
+        context["said"] = units.size(context["size"])
         files = {
             **_javascript.module(context),
             **{file: render(f"web/{file}.jinja", context) for file in _PAGE},

@@ -39,7 +39,7 @@ class Candidate:
         steps: What each step did, or why it did not run.
         left: Node -> why it was left in float.
         lossy: Whether any step changed values on purpose.
-        spared: Nodes that the accuracy gate left in float.
+        spared: Nodes that a gate left in float.
         storage: What its weights take, where the recipe asks how to keep them.
     """
 

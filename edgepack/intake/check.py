@@ -12,6 +12,7 @@ from pathlib import Path
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
+from edgepack.intake.clock import asks_target, price
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
 from edgepack.runtime import machine
@@ -131,6 +132,11 @@ def plans_for(request: Request) -> tuple[Plan, ...]:
     return tuple(_plan(name, merged.recipe or "int8") for name in _targets(merged))
 
 
+def tunes(request: Request) -> bool:
+    """Return whether the request, or its project, asks for session options to be tuned."""
+    return _merge(request, _project(request)[0]).tune
+
+
 def _project(request: Request) -> tuple[Project | None, Path, list[str]]:
     """Find the project that stands for a model that was not given."""
     if request.model is not None:
@@ -161,6 +167,7 @@ def _merge(request: Request, project: Project | None) -> Request:
         prefer=request.prefer or build.prefer,
         strict=request.strict or build.strict,
         require=request.require or build.require,
+        tune=request.tune or build.tune,
         shape=request.shape or dict(project.model.shape),
         name=request.name or project.model.name,
     )
@@ -261,6 +268,9 @@ def _check_compress(request: Request, plans: tuple[Plan, ...]) -> None:
             f"step {steps[0].use} needs the torch module, and {model!r} is {kind}",
             hint="give file.py:name of the module; a graph can be quantized: --recipe int8",
         )
+    for each in plans if request.replay is None else ():
+        if asks_target(each):
+            price(each, request.on)
     trained = next((b for b in steps if hasattr(b.step, "epochs")), None)
     if trained and request.training is None:
         raise DataError(

@@ -1,6 +1,6 @@
 """The model of a job after the ``[[compress]]`` steps of a plan, exported."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,11 +10,13 @@ import msgspec
 
 from edgepack.base.errors import MachineError, ModelError
 from edgepack.base.files import sha256
+from edgepack.intake.clock import Watch, asks_target, price
 from edgepack.intake.data import Data
 from edgepack.intake.request import Job
 from edgepack.intake.source import Source, export_module
 from edgepack.plan import Bound, Plan
 from edgepack.runtime.emulation import default_cache
+from edgepack.spec.decision import Removed, read, write
 from edgepack.spec.manifest import StepRecord
 from edgepack.spec.step import Skip
 
@@ -31,12 +33,13 @@ class Compressed:
         source: The graph, with the interface of the original.
         steps: What each step was given and did, or why it did not run.
         notes: What was done, as sentences.
-        sha256: Digest of the graph.
+        decided: What a clock led to, by step.
     """
 
     source: Source
     steps: tuple[StepRecord, ...]
     notes: tuple[str, ...]
+    decided: Mapping[str, Removed]
 
     @property
     def sha256(self) -> str:
@@ -47,9 +50,25 @@ class Compressed:
 class Compressor:
     """Compresses once per list of fitted steps: targets whose plans agree share the training."""
 
-    def __init__(self, job: Job, source: Source, data: Data, tell: Callable[[str], None]) -> None:
-        """Prepare to compress the module of ``source``; nothing is trained yet."""
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        data: Data,
+        tell: Callable[[str], None],
+        replayed: Mapping[str, Removed] | None = None,
+    ) -> None:
+        """Prepare to compress the module of ``source``; nothing is trained yet.
+
+        Args:
+            job: What was asked for.
+            source: Holds the module.
+            data: Holds what is trained on.
+            tell: Takes each sentence of progress.
+            replayed: What a clock led to in the build that is replayed.
+        """
         self._job, self._source, self._data, self._tell = job, source, data, tell
+        self._replayed = replayed
         self._done: dict[str, Compressed] = {}
 
     def compress(self, plan: Plan) -> Compressed | None:
@@ -60,9 +79,10 @@ class Compressor:
         """
         if all(isinstance(bound.step, Skip) for bound in plan.compress):
             return None
-        key = _key(plan.compress, plan.target.name if _asks_target(plan) else "")
+        key = _key(plan.compress, plan.target.name if asks_target(plan) else "")
         if key not in self._done:
-            origin = f"{self._origin()} {self._teachers(plan)} {key}"
+            again = "" if self._replayed is None else msgspec.json.encode(self._replayed).decode()
+            origin = f"{self._origin()} {self._teachers(plan)} {key} {again}"
             self._done[key] = self._run(plan, sha256(origin.encode()))
         return self._done[key]
 
@@ -86,26 +106,33 @@ class Compressor:
         assert found is not None, "checked before any work: compression needs the module"
         module, records, notes = private_copy(found.module), list[StepRecord](), list[str]()
         folder = default_cache() / "training" / digest[:24]
+        decided: dict[str, Removed] = {}
         for index, bound in enumerate(plan.compress):
             if isinstance(bound.step, Skip):
                 records.append(StepRecord(bound.use, skipped=bound.step.reason))
                 continue
-            context = self._context(plan, found, folder / f"{index}-{bound.use}.safetensors")
+            name = f"{index}-{bound.use}"
+            context = self._context(plan, found, folder / f"{name}.safetensors")
+            if known := (self._replayed or {}).get(name):
+                write(context.decision, known)
             module, record, said = apply(bound.step, bound.use, module, context)
             records.append(record)
+            if found_by_clock := read(context.decision):
+                decided[name] = found_by_clock
             for sentence in said:
                 self._tell(f"{bound.use}: {sentence}")
                 notes.append(f"{bound.use}: {sentence}")
         self._tell("exporting the compressed module")
         source = export_module(TorchSource(module, found.example), self._job)
         _check_interface(self._source, source)
-        return Compressed(source, tuple(records), tuple(notes))
+        return Compressed(source, tuple(records), tuple(notes), decided)
 
     def _context(self, plan: Plan, found: "TorchSource", checkpoint: Path) -> "Context":
         from edgepack.compress import Context, private_copy
         from edgepack.training.losses import load
 
         job = self._job
+        measures = asks_target(plan) and self._replayed is None
         teacher = private_copy(found.module)
         for parameter in teacher.parameters():
             parameter.requires_grad = False
@@ -119,6 +146,7 @@ class Compressor:
             folder=job.folder,
             checkpoint=checkpoint,
             tell=self._tell,
+            clock=Watch(job, found.example, price(plan, job.request.on)) if measures else None,
         )
 
 
@@ -136,11 +164,6 @@ def _code(ref: str, folder: Path) -> str:
     """Return the digest of the file that ``ref`` names; empty where it names no file."""
     file = folder / ref.rpartition(":")[0]
     return sha256(file.read_bytes()) if file.is_file() else ""
-
-
-def _asks_target(plan: Plan) -> bool:
-    """Whether a step looks at the target while it runs, not only when it is fitted."""
-    return any(getattr(bound.step, "asks_target", False) for bound in plan.compress)
 
 
 def _key(bounds: tuple[Bound, ...], target: str) -> str:

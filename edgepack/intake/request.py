@@ -39,6 +39,7 @@ class Request:
         max_size: Bytes that the model file may have.
         max_latency: Seconds that one inference may take on the device.
         on: Devices to measure on.
+        tune: Whether to look for the fastest session options on a device of the target.
         shape: Input name -> shape, for models without example inputs.
         out: Folder for bundles.
         name: First part of the file name.
@@ -61,6 +62,7 @@ class Request:
     max_size: int | None = None
     max_latency: float | None = None
     on: tuple[str, ...] = ()
+    tune: bool = False
     shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
     out: Path = Path("dist")
     name: str | None = None

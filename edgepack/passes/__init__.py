@@ -80,7 +80,7 @@ class Context:
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
         rows: Shows what stands in tensors on a few samples; None where there are none.
-        spared: Nodes, by name, that the accuracy gate leaves in float.
+        spared: Nodes, by name, that the gate of accuracy or of speed leaves in float.
         second: Runs the calibration data for second moments; None where there are none.
     """
 

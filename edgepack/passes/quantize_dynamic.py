@@ -81,7 +81,7 @@ class QuantizeDynamic(Step, frozen=True):
         if node.name in self.exclude:
             return "excluded by the recipe"
         if node.name in spared:
-            return "spared by the accuracy gate"
+            return "spared by the gate"
         if is_table(node):
             return why_not_table(node, self.min_size)
         if node.domain not in {"", "ai.onnx"} or node.op_type not in _MATRICES | {"LSTM"}:

@@ -49,7 +49,7 @@ class QuantizeStatic(Step, frozen=True):
         assert ctx.target.int8 is not None, "fit() skips such targets"
         self._check(graph)
         scheme = scheme_for(ctx.target.int8)
-        reasons = dict.fromkeys(ctx.spared, "spared by the accuracy gate")
+        reasons = dict.fromkeys(ctx.spared, "spared by the gate")
         reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
         plan = place(graph, reasons, absorb=not scheme.symmetric)
         if ctx.measure is None:

@@ -19,6 +19,8 @@ def build_rows(item: Built) -> Iterator[Row]:
     """Yield one row per fact of a bundle."""
     yield from manifest_rows(item.manifest)
     yield "speed", item.speed
+    if item.tuned:
+        yield "session options", item.tuned
     yield "bundle", str(item.path)
     yield "sha256", item.sha256[:16]
 

@@ -224,27 +224,29 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     return Session(bundle.model, options, str(bundle.path), self_contained=True)
 
 
-def shipped_options(manifest: Manifest, threads: int | None) -> Options:
-    """Return the session options that a manifest asks for, on this machine; see ``load``.
+def shipped_options(manifest: Manifest, threads: int | None, cores: int | None = None) -> Options:
+    """Return the session options that a manifest asks for; see ``load``.
 
-    Threads that the manifest asks for are at most the cores that affinity and quota leave here:
+    Threads that the manifest asks for are at most the cores that affinity and quota leave:
     one that waits for a core stops all others at the end of every operator.
+
+    Args:
+        manifest: Of the bundle.
+        threads: As in ``load``.
+        cores: Usable ones of another machine, for options to use there; None for this one.
     """
     entries = dict(manifest.runtime.session)
-    wanted = int(entries.pop("intra_op_num_threads", 0)) if threads is None else threads
+    asked = int(entries.pop("intra_op_num_threads", 0))
     level: Any = entries.pop("graph_optimization_level", "all")
-    entries.pop("intra_op_num_threads", None)
+    usable = cores or machine.usable_cores()
+    number = min(asked, usable) if threads is None else threads
     return Options(
-        threads=_threads(wanted) if threads is None else threads or machine.threads(),
-        exact=_needs_exact(manifest),
+        threads=number or min(usable, machine.MOST_THREADS),
+        exact=cores is None and _needs_exact(manifest),
         level=level,
         provider=manifest.runtime.provider,
         entries={key: str(value) for key, value in entries.items()},
     )
-
-
-def _threads(wanted: int) -> int:
-    return min(wanted, machine.usable_cores()) if wanted else machine.threads()
 
 
 def _needs_exact(manifest: Manifest) -> bool:

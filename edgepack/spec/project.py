@@ -73,6 +73,7 @@ class BuildTable(_Table, frozen=True):
         strict: Whether a drop that is not shown to hold fails the build.
         prefer: The objective.
         require: A precision that must ship.
+        tune: Whether to look for the fastest session options on a device of the target.
     """
 
     targets: tuple[str, ...] = ()
@@ -81,6 +82,7 @@ class BuildTable(_Table, frozen=True):
     strict: bool = False
     prefer: Literal["speed", "size"] | None = None
     require: Literal["int8"] | None = None
+    tune: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a limit that cannot be one."""

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import edgepack
-from edgepack.base.errors import DataError, EdgepackError, RequestError
+from edgepack.base.errors import DataError, EdgepackError, MachineError, RequestError
 from edgepack.build import run
 from edgepack.intake.request import Request
+from edgepack.report import record
 from edgepack.report.built import Built
 from tests.projects import write_stripes
 
@@ -169,3 +170,31 @@ def test_every_step_ends_in_an_int8_bundle_that_tells_its_story(steps: tuple[str
     assert accuracy is not None
     assert accuracy.shipped > 0.9
     assert found.manifest.precision.operators["Conv"] == {"int8": 3}
+
+
+BY_LATENCY = '[[compress]]\nuse = "prune_channels"\nlatency = 0.8\nround_to = 8\n' + FINETUNE
+
+
+def test_pruning_by_latency_is_decided_by_a_clock_and_replayed_without_one(project: Path) -> None:
+    text = MODEL.format(tests=str(Path(__file__).parents[2]))
+    (project / "model.py").write_text(text.replace("StripesNet()", "StripesNet(128)"))
+    told = list[str]()
+    (first,) = built(BY_LATENCY, "x86_64", tell=told)
+    assert any("of the original's time" in sentence for sentence in told)
+    assert not any("original's time" in note for note in first.manifest.lineage.notes)
+    decided = record.load(first.report, "x86_64").decided["0-prune_channels"]
+    assert decided.steps
+    assert decided.interval[1] <= 0.8
+    shutil.rmtree("cache")
+    told.clear()
+    (again,) = built(BY_LATENCY, "x86_64", tell=told, out="again", replay=first.report)
+    assert again.sha256 == first.sha256
+    assert not any("original's time" in sentence for sentence in told)
+    assert project.joinpath("cache").is_dir()
+
+
+@pytest.mark.usefixtures("project")
+def test_pruning_by_latency_without_a_device_of_the_target_is_refused_at_once() -> None:
+    with pytest.raises(MachineError, match="latency needs a device of arm64") as caught:
+        built(BY_LATENCY, "arm64", tell=[])
+    assert "macs" in caught.value.hint

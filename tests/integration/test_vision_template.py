@@ -14,7 +14,8 @@ from edgepack.data.samples import open_dataset
 from edgepack.plan import plan
 from edgepack.spec import project, recipe, target
 from edgepack.spec.signature import Signature, TensorSpec
-from edgepack.training.channels import Aim, prune
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
 
 VISION = Path(edgepack.__file__).parent / "templates" / "vision"
 
@@ -43,7 +44,8 @@ def test_half_of_its_channels_can_be_removed_in_blocks() -> None:
     make: Any = load_object("model.py:make_model", VISION)
     example: Any = load_object("model.py:example_inputs", VISION)
     module = make()
-    said = list(prune(module, example(), Aim(0.5, None, 8, ()), ("l2", 0.05)))
+    half = to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))
+    said = list(prune(module, example(), (), half))
     widths = {p.shape[0] for name, p in module.named_parameters() if p.ndim == 4}
     assert widths == {16, 32, 64}
     assert "of the MACs" in said[-1]

@@ -9,7 +9,7 @@ TWO = Options(2, False, "all", "CPUExecutionProvider", {"session.force_spinning_
 def test_on_one_core_only_the_level_is_tried() -> None:
     assert list(candidates(ONE, 1)) == [
         "default",
-        *(f"{level}, 1 threads" for level in ("extended", "basic", "disable")),
+        *(f"{level}, 1 thread" for level in ("extended", "basic", "disable")),
     ]
 
 
@@ -18,6 +18,11 @@ def test_every_level_thread_count_and_way_to_wait_is_tried_once() -> None:
     assert len(found) == 4 * 3  # one thread, two that spin, two that do not; one is the default
     assert sum(each == TWO for each in found.values()) == 1
     assert max(each.threads for each in found.values()) == 2
+
+
+def test_one_level_alone_can_be_tried() -> None:
+    found = candidates(TWO, 2, ("all",))
+    assert list(found) == ["default", "all, 1 thread", "all, 2 threads, no spinning"]
 
 
 def test_a_pool_never_spins_beyond_its_run() -> None:
