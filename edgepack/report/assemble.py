@@ -63,6 +63,7 @@ class Parts:
         tolerance: Of each of its outputs.
         tuned: What was found about session options, None where nobody asked.
         extras: Other members: how raw input becomes a sample.
+        tuned: What was found about session options, None where nobody asked.
     """
 
     origin: Origin

@@ -79,16 +79,17 @@ class Image(_Rule, frozen=True, tag="image"):
 class Text(_Rule, frozen=True, tag="text"):
     """A text of UTF-8 as numbers of tokens, cut or padded to one length.
 
-    ASCII capitals become small. A word is a longest run of ASCII letters, digits and bytes beyond
-    ASCII, which are left as they are: no accent is taken off, no other alphabet is folded.
+    ASCII capitals become small; no accent is taken off, no other alphabet is folded. A word is a
+    longest run of letters and digits, where all bytes beyond ASCII count as letters.
 
     Attributes:
         input: Name of the input that takes the numbers.
         vocabulary: A file of one token per line, UTF-8: the first line is number 0.
         length: Tokens that the model takes, ``begin`` and ``end`` included.
         mask: Name of the input that takes 1 for each token and 0 for padding, where there is one.
-        split: ``words`` looks each word up and drops all between them. ``wordpiece`` makes a token
-            of each ASCII punctuation mark too, and takes the longest pieces that the vocabulary
+        split: ``words`` looks each word up and drops all between them; ``ascii`` is the same, but
+            bytes beyond ASCII part words. ``wordpiece`` makes a token of each ASCII punctuation
+            mark too, and takes the longest pieces that the vocabulary
             has, the later ones of a word written ``##piece`` there (Wu et al. 2016,
             arXiv:1609.08144, section 4.1); on ASCII it gives what BERT's uncased tokenizer does.
         unknown: Number of what the vocabulary lacks.
@@ -101,7 +102,7 @@ class Text(_Rule, frozen=True, tag="text"):
     vocabulary: str
     length: int
     mask: str | None = None
-    split: Literal["words", "wordpiece"] = "words"
+    split: Literal["ascii", "words", "wordpiece"] = "words"
     unknown: int = 1
     pad: int = 0
     begin: int | None = None

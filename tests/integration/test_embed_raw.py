@@ -28,12 +28,14 @@ CASES: dict[str, tuple[onnx.ModelProto, str, list[Any]]] = {
     "grey": (raws.image(1), raws.IMAGE + 'channels = "grey"\n' + NEAREST,
              [PHOTO, PHOTO[:5], PHOTO[:, :, 1]]),
     "words": (raws.text(), raws.TEXT, ["The CAT, on the mat!", "", "über größe 42 4 2 the cat"]),
+    "ascii": (
+        raws.text(), raws.TEXT + 'split = "ascii"\n', ["Caf\u00e9 on the MAT", "t\u00fche cat"]),
     "pieces": (raws.text(mask=True),
                raws.TEXT + 'mask = "mask"\nsplit = "wordpiece"\nbegin = 2\nend = 3\n',
                ["The cats", "mats! Café's", "s" * 101, "unheard-of"]),
     "sound": (raws.audio(), raws.AUDIO, list(RNG.integers(-9999, 9999, (3, 4), np.int16))),
 }  # fmt: skip
-METHODS = {"words": "text", "pieces": "text", "sound": "samples"}
+METHODS = {"words": "text", "ascii": "text", "pieces": "text", "sound": "samples"}
 
 
 @pytest.fixture(scope="module", params=CASES)

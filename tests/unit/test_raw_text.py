@@ -36,13 +36,14 @@ def test_pieces_of_ascii_are_those_of_bert(said: str) -> None:
     assert numbers(said, split="wordpiece") == oracle.encode(said, add_special_tokens=False).ids
 
 
+@pytest.mark.parametrize("split", ["ascii", "words"])
 @pytest.mark.parametrize("said", TEXTS)
-def test_words_of_ascii_are_those_of_a_word_level_tokenizer(said: str) -> None:
+def test_words_of_ascii_are_those_of_a_word_level_tokenizer(said: str, split: str) -> None:
     known = {word.decode(): number for word, number in VOCABULARY.items()}
     oracle = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
     oracle.normalizer = normalizers.Lowercase()
     oracle.pre_tokenizer = pre_tokenizers.Split(Regex("[^0-9a-zA-Z]+"), "removed")
-    assert numbers(said) == oracle.encode(said, add_special_tokens=False).ids
+    assert numbers(said, split=split) == oracle.encode(said, add_special_tokens=False).ids
 
 
 def test_letters_beyond_ascii_belong_to_words_and_are_not_folded() -> None:
@@ -51,6 +52,10 @@ def test_letters_beyond_ascii_belong_to_words_and_are_not_folded() -> None:
         VOCABULARY["über".encode()],
         1,
     ]
+
+
+def test_letters_beyond_ascii_part_words_where_that_is_declared() -> None:
+    assert numbers("caf\u00e9 t\u00fche\u00efcat", split="ascii") == [1, 1, 1, VOCABULARY[b"cat"]]
 
 
 def test_a_text_is_framed_cut_and_padded() -> None:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 LONGEST_WORD = 100
 """Bytes; a longer word is unknown as a whole, as in BERT's tokenizer."""
 
-_WORD = rb"[0-9A-Za-z\x80-\xff]+"
-_WORDS = re.compile(_WORD)
-_MARKS = re.compile(_WORD + rb"|[!-/:-@\[-`{-~]")
+_WORDS = {
+    "ascii": re.compile(rb"[0-9A-Za-z]+"),
+    "words": re.compile(rb"[0-9A-Za-z\x80-\xff]+"),
+    "wordpiece": re.compile(rb"[0-9A-Za-z\x80-\xff]+|[!-/:-@\[-`{-~]"),
+}
 
 
 class Rule(Protocol):
@@ -28,7 +30,7 @@ class Rule(Protocol):
 
     @property
     def split(self) -> str:
-        """``words`` or ``wordpiece``."""
+        """``ascii``, ``words`` or ``wordpiece``."""
 
     @property
     def unknown(self) -> int:
@@ -79,13 +81,11 @@ def sample(
 
 def tokens(text: str, rule: Rule, vocabulary: Mapping[bytes, int]) -> Iterator[int]:
     """Yield the number of each token, without those at begin and end."""
-    data = text.encode().lower()
-    if rule.split == "words":
-        for word in _WORDS.findall(data):
-            yield vocabulary.get(word, rule.unknown)
-    else:
-        for word in _MARKS.findall(data):
+    for word in _WORDS[rule.split].findall(text.encode().lower()):
+        if rule.split == "wordpiece":
             yield from _pieces(word, vocabulary) or [rule.unknown]
+        else:
+            yield vocabulary.get(word, rule.unknown)
 
 
 def _pieces(word: bytes, vocabulary: Mapping[bytes, int]) -> list[int]:
