@@ -115,7 +115,7 @@ def _gather(at: Attributes, x: Tensor, index: Tensor) -> Tensor:
     axis = int(at.get("axis", 0)) % x.ndim
     index = torch.where(index < 0, index + x.shape[axis], index)
     taken = x.index_select(axis, index.reshape(-1))
-    return taken.reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1 :])
+    return taken.reshape([*x.shape[:axis], *index.shape, *x.shape[axis + 1 :]])
 
 
 def _slice(
@@ -133,6 +133,23 @@ def _slice(
     for axis, start, end, step in zip(over, starts.tolist(), ends.tolist(), by, strict=True):
         cut[axis] = slice(start, end, step)
     return x[tuple(cut)]
+
+
+def _pad(
+    at: Attributes,
+    x: Tensor,
+    pads: Tensor,
+    value: Tensor | None = None,
+    axes: Tensor | None = None,
+) -> Tensor:
+    if at.get("mode", "constant") != "constant":
+        raise NotImplementedError(f"Pad in mode {at['mode']}")
+    over = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes.tolist()]
+    half, sides = len(over), [[0, 0] for _ in range(x.ndim)]
+    for index, axis in enumerate(over):
+        sides[axis] = [int(pads[index]), int(pads[half + index])]
+    flat = [side for pair in sides[::-1] for side in pair]
+    return functional.pad(x, flat, value=0.0 if value is None else float(value))
 
 
 def _cast(at: Attributes, x: Tensor) -> Tensor:
@@ -171,6 +188,7 @@ def _divide(a: Tensor, b: Tensor) -> Tensor:
 
 
 OPERATORS: Mapping[str, Operator] = {
+    "Abs": _plain(torch.abs),
     "Add": _plain(torch.add),
     "AveragePool": _average_pool,
     "BatchNormalization": _batch_norm,
@@ -200,9 +218,13 @@ OPERATORS: Mapping[str, Operator] = {
     "MatMul": _plain(torch.matmul),
     "MaxPool": _max_pool,
     "Mul": _plain(torch.mul),
+    "Max": _plain(torch.maximum),
+    "Min": _plain(torch.minimum),
     "Neg": _plain(torch.neg),
+    "Pad": _pad,
     "Pow": _plain(torch.pow),
     "Reciprocal": _plain(torch.reciprocal),
+    "ReduceMax": _reduced(torch.amax),
     "ReduceMean": _reduced(torch.mean),
     "ReduceSum": _reduced(torch.sum),
     "Relu": _plain(torch.relu),

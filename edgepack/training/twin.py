@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from edgepack.base.errors import ModelError
+from edgepack.export.faults import RAISED, reason
 from edgepack.graph.constants import constant
 from edgepack.graph.copying import private_copy
 from edgepack.graph.kernels import WEIGHTED
@@ -117,10 +118,18 @@ def compare(model: ir.Model, inputs: Mapping[str, Tensor]) -> None:
     """Hold the float twin of ``model`` to the runtime on one batch.
 
     Raises:
-        ModelError: Some operator is understood in another way here.
+        ModelError: Some operator does not run here, or computes something else.
     """
-    with torch.no_grad():
-        found = float_twin(model)(inputs)
+    twin = float_twin(model)
+    try:
+        with torch.no_grad():
+            found = twin(inputs)
+    except RAISED as error:
+        raise ModelError(
+            "E-QAT",
+            f"the graph does not run in torch: {reason(error)}",
+            hint="leave qat out: quantize_static alone needs no training",
+        ) from error
     want = Session(to_bytes(model)).run({name: x.numpy() for name, x in inputs.items()})
     for name, array in want.items():
         far = float(np.abs(array - found[name].numpy()).max(initial=0))
