@@ -56,8 +56,8 @@ class PruneChannels(Step, frozen=True):
             raise ValueError("give one of fraction (removed), macs (kept) and latency (kept)")
 
     @property
-    def asks_target(self) -> bool:
-        """Whether the target is looked at while the step runs."""
+    def asks_clock(self) -> bool:
+        """Whether the step measures on a device of the target."""
         return self.latency is not None
 
     def fit(self, target: Target) -> Self | Skip:

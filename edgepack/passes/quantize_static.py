@@ -28,6 +28,8 @@ from edgepack.spec.target import Target
 class QuantizeStatic(Step, frozen=True):
     """Quantize weights and activations to int8, ranges from calibration data.
 
+    Scales that training found (``qat``) are taken as they are.
+
     Attributes:
         ranges: How a range follows from statistics; ``auto`` replays a few samples and takes for
             each tensor what changes the outputs of its readers least.
@@ -53,30 +55,25 @@ class QuantizeStatic(Step, frozen=True):
         reasons = dict.fromkeys(ctx.spared, "spared by the gate")
         reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
         if scheme.integer_bias and ctx.measure is not None:
-            for where, what in flatten(graph, reasons):
-                yield Edit(where, what)
+            yield from (Edit(where, what) for where, what in flatten(graph, reasons))
         plan = place(graph, reasons, absorb=not scheme.symmetric)
         if ctx.measure is None:
-            for node in plan.integer:
-                yield Edit(str(node.name), "there are no calibration data", left=True)
+            why = "there are no calibration data"
+            yield from (Edit(str(node.name), why, left=True) for node in plan.integer)
             return
         roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
+        roots = tuple(name for name in roots if name not in ctx.learned.activations)
         methods = self._methods(model, roots, ctx)
-        ranges = {
-            name: finder(methods[name]).range(statistics)
-            for name, statistics in ctx.measure(model, roots).items()
-        }
-        scales = {
-            value: activation_scale(ranges[str(root.name)], scheme)
-            for value, root in plan.scale_of.items()
-        }
+        found = dict(ctx.learned.activations)
+        for name, statistics in ctx.measure(model, roots).items():
+            found[name] = activation_scale(finder(methods[name]).range(statistics), scheme)
+        scales = {value: found[str(root.name)] for value, root in plan.scale_of.items()}
         if roots and self.ranges == "auto":
             yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
-        for where, what in Writer(graph, scheme, plan, scales).write():
-            yield Edit(where, what)
-        for where, reason in left:
-            yield Edit(where, reason, left=True)
+        written = Writer(graph, scheme, plan, scales, ctx.learned.weights).write()
+        yield from (Edit(where, what) for where, what in written)
+        yield from (Edit(where, reason, left=True) for where, reason in left)
 
     def _methods(self, model: ir.Model, roots: tuple[str, ...], ctx: Context) -> Mapping[str, str]:
         """Return the range method of each tensor."""
