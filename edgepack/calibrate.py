@@ -53,7 +53,7 @@ def calibrate(
     for note in (*source.notes, *seen.notes):
         tell(note)
     graph = _lossless(job.plans[0], source.model)
-    flatten(graph.graph)  # as static quantization will
+    flatten(graph)  # as static quantization will
     tensors = quantizable(graph)
     if not tensors:
         raise ModelError("E-STATS", "nothing in this model can be quantized statically")

@@ -6,7 +6,6 @@ from typing import ClassVar, Literal, Protocol
 
 import msgspec
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass
 
 from edgepack.calibration.moments import Moments
 from edgepack.calibration.rows import Rows
@@ -14,6 +13,7 @@ from edgepack.calibration.statistics import Statistics
 from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
 from edgepack.graph.copying import private_copy
+from edgepack.graph.names import name_apart
 from edgepack.quantization.learned import Learned
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
@@ -131,16 +131,7 @@ def apply(step: Step, name: str, model: ir.Model, ctx: Context) -> tuple[ir.Mode
     work: Pass = step  # type: ignore[assignment]  # every file in passes/ is one; a law test checks
     edits = tuple(work.rewrite(draft, ctx))
     drop_unread(draft.graph)
-    _name_apart(draft)
+    name_apart(draft)
     assert signature(draft) == signature(model), f"{name} changed the interface of the model"
     parameters = msgspec.to_builtins(step)
     return draft, PassReport(name, parameters, edits)
-
-
-def _name_apart(model: ir.Model) -> None:
-    """Make names unique; an optional output that was left out stays without one."""
-    values = [out for node in model.graph.all_nodes() for out in node.outputs]
-    absent = [value for value in values if not (value.name or value.uses())]
-    NameFixPass()(model)
-    for value in absent:
-        value.name = ""

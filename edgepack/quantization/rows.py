@@ -14,23 +14,24 @@ import onnx_ir as ir
 from edgepack.graph.constants import add_constant, constant
 from edgepack.graph.kernels import CLAMPS
 from edgepack.graph.linear import product_and_bias
+from edgepack.graph.names import name_apart
 from edgepack.quantization.placement import why_not_weighted
 
 
-def flatten(graph: ir.Graph, apart: Collection[str] = ()) -> list[tuple[str, str]]:
+def flatten(model: ir.Model, apart: Collection[str] = ()) -> list[tuple[str, str]]:
     """Rewrite each product of more than two axes and its bias as Reshape, Gemm, Reshape.
 
     Values stay as they are. The Gemm has the name of the product; a clamp that alone follows moves
     in front of the second Reshape, and Reshapes that undo each other are left out.
 
     Args:
-        graph: Edited in place.
+        model: Edited in place.
         apart: Names of nodes to leave as they are.
 
     Returns:
         The name of each Add that went, and where it went.
     """
-    flat: dict[ir.Value, ir.Value] = {}
+    graph, flat = model.graph, dict[ir.Value, ir.Value]()
     ends, gone = [], []
     for add in [node for node in graph if node.op_type == "Add"]:
         found = product_and_bias(add)
@@ -49,6 +50,7 @@ def flatten(graph: ir.Graph, apart: Collection[str] = ()) -> list[tuple[str, str
     for end in ends:
         if not (end.outputs[0].uses() or end.outputs[0].is_graph_output()):
             graph.remove(end, safe=True)
+    name_apart(model)  # tensors are measured by name
     return gone
 
 

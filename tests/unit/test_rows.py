@@ -19,7 +19,7 @@ def test_layers_share_rows_and_keep_values(rows: int | str) -> None:
     model = zoo.stacked(rows)
     listed = graphs.samples(model)
     want = graphs.run(model, listed)
-    gone = flatten(model.graph)
+    gone = flatten(model)
     assert [name for name, _ in gone] == ["up_add", "down_add", "side_add"]
     ops = Counter(graphs.operators(model))
     # one way in, and one way out for each layer that something else reads
@@ -31,14 +31,14 @@ def test_layers_share_rows_and_keep_values(rows: int | str) -> None:
 
 def test_two_open_axes_cannot_be_told_from_rows() -> None:
     model = zoo.attention(tokens="tokens")
-    assert flatten(model.graph) == []
+    assert flatten(model) == []
     assert "Gemm" not in graphs.operators(model)
 
 
 @pytest.mark.parametrize("name", ["down_matmul", "down_add"])
 def test_an_excluded_layer_stays_as_it_was_written(name: str) -> None:
     model = zoo.stacked(1)
-    flatten(model.graph, {name})
+    flatten(model, {name})
     assert [n.name for n in model.graph if n.op_type in {"Gemm", "MatMul"}] == [
         "up_matmul",
         "down_matmul",
@@ -57,5 +57,5 @@ def test_calibration_alone_measures_what_static_quantization_asks_for() -> None:
         if n.op_type == "QuantizeLinear" and n.inputs[0] and constant(n.inputs[0]) is None
     }
     draft = private_copy(model)
-    flatten(draft.graph)
+    flatten(draft)
     assert paired <= set(quantizable(draft))
