@@ -248,7 +248,7 @@ def test_what_was_compared_is_kept_where_the_connection_is_lost_for_good(
 
     there, path, out = device_of(device), model_in(tmp_path), tmp_path / "kept.json"
     rivals = arms.read(path, path, 1, there)
-    terms = Terms(lambda groups, error: (judge(groups, error, Bars()), False), 40.0)
+    terms = Terms(lambda groups, error: (judge(groups, error, Bars()), False), 300.0)
     contest = Contest(rivals, terms, then, There(there))
     with pytest.raises(MachineError, match="after 5 processes") as caught:
         compare._measure(contest, out)
