@@ -1,7 +1,7 @@
 """Graph passes: each edits a private copy and explains every edit; ``apply`` does the rest."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from edgepack.calibration.statistics import Statistics
 from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
 from edgepack.graph.copying import private_copy
+from edgepack.quantization.learned import Learned
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
 
@@ -82,6 +83,7 @@ class Context:
         rows: Shows what stands in tensors on a few samples; None where there are none.
         spared: Nodes, by name, that the accuracy gate leaves in float.
         second: Runs the calibration data for second moments; None where there are none.
+        learned: Scales that belong to the trained weights; empty where nothing was trained so.
     """
 
     target: Target
@@ -90,6 +92,7 @@ class Context:
     rows: Replay | None = None
     spared: frozenset[str] = frozenset()
     second: Second | None = None
+    learned: Learned = field(default_factory=Learned)
 
 
 class Pass(Protocol):

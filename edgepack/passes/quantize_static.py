@@ -27,6 +27,8 @@ from edgepack.spec.target import Target
 class QuantizeStatic(Step, frozen=True):
     """Quantize weights and activations to int8, ranges from calibration data.
 
+    Scales that training found (``qat``) are taken as they are.
+
     Attributes:
         ranges: How a range follows from statistics; ``auto`` replays a few samples and takes for
             each tensor what changes the outputs of its readers least.
@@ -56,20 +58,18 @@ class QuantizeStatic(Step, frozen=True):
             for node in plan.integer:
                 yield Edit(str(node.name), "there are no calibration data", left=True)
             return
+        learned = ctx.learned.activations
         roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
+        roots = tuple(name for name in roots if name not in learned)
         methods = self._methods(model, roots, ctx)
-        ranges = {
-            name: finder(methods[name]).range(statistics)
-            for name, statistics in ctx.measure(model, roots).items()
-        }
-        scales = {
-            value: activation_scale(ranges[str(root.name)], scheme)
-            for value, root in plan.scale_of.items()
-        }
+        found = dict(learned)
+        for name, statistics in ctx.measure(model, roots).items():
+            found[name] = activation_scale(finder(methods[name]).range(statistics), scheme)
+        scales = {value: found[str(root.name)] for value, root in plan.scale_of.items()}
         if roots and self.ranges == "auto":
             yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
-        for where, what in Writer(graph, scheme, plan, scales).write():
+        for where, what in Writer(graph, scheme, plan, scales, ctx.learned.weights).write():
             yield Edit(where, what)
         for where, reason in left:
             yield Edit(where, reason, left=True)

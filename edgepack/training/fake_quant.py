@@ -143,10 +143,10 @@ class WeightQuant(nn.Module):
         found = self._lawful(weight) if self.rule.lawful else self.learned().double()
         return torch.maximum(found.expand(self._channels), least).float()
 
-    def forward(self, weight: Tensor, least: Tensor) -> Tensor:
-        """Return ``weight`` as its codes stand for it."""
+    def forward(self, weight: Tensor, scale: Tensor) -> Tensor:
+        """Return ``weight`` as codes of ``scale`` stand for it."""
         shape = [-1 if a == self.axis else 1 for a in range(weight.ndim)]
-        scale = self.scale(weight, least).double().reshape(shape)
+        scale = scale.double().reshape(shape)
         limit = self.rule.limit
         codes = rounded(torch.clamp(weight.double() / scale, -limit, limit))
         return (codes * scale).float()
@@ -156,6 +156,19 @@ class WeightQuant(nn.Module):
         scales: npt.NDArray[np.float64] = lawful_scales(orders_of_k(exact, self.axis))
         scales = scales if self.rule.per_channel else scales.max(keepdims=True)
         return torch.from_numpy(scales).to(weight.device)
+
+
+def rounded_bias(bias: Tensor, weight_scale: Tensor, input_scale: Tensor) -> Tensor:
+    """Return ``bias`` as int32 codes of the product of both scales stand for it.
+
+    The scales have no gradient by it: one code is far below what they are learned from.
+
+    Source: Jacob et al. 2018, arXiv:1712.05877, eq. (11), as in ``quantization.writer``.
+    """
+    product = weight_scale.detach().double() * input_scale.detach().double()
+    scale = torch.clamp(product, min=_TINY).float().double().reshape(bias.shape)
+    info = torch.iinfo(torch.int32)
+    return (torch.clamp(rounded(bias.double() / scale), info.min, info.max) * scale).float()
 
 
 def _nearest(rows: Tensor, limit: int) -> Tensor:
