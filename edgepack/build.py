@@ -14,7 +14,6 @@ from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
 from edgepack.gate.candidates import (
     Rewritten,
-    Smaller,
     keeps_values,
     rewrite,
     rewrite_smaller,
@@ -173,7 +172,7 @@ def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:
         return found
-    return rewrite_smaller(plan, found, Smaller(smaller.source.model, smaller.steps), calibration)
+    return rewrite_smaller(plan, found, smaller.made, calibration)
 
 
 def _settle(

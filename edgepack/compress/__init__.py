@@ -3,7 +3,6 @@
 torch is imported inside functions only: listing steps and planning a build stay quick.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,8 +16,9 @@ from edgepack.spec.step import Step
 from edgepack.spec.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
+    import onnx_ir as ir
     import torch
 
     from edgepack.data.samples import Dataset
@@ -41,6 +41,8 @@ class Context:
         folder: What references in a recipe are relative to.
         checkpoint: File in which this step may keep its state.
         tell: Takes each sentence of progress.
+        write: Exports a module; returns its float graph through the steps of the recipe before
+            the one that quantizes, and through that one. None where no step asks for it.
     """
 
     target: Target
@@ -52,6 +54,7 @@ class Context:
     folder: Path
     checkpoint: Path
     tell: "Callable[[str], None]"
+    write: "Callable[[torch.nn.Module], tuple[ir.Model, ir.Model]] | None" = None
 
     def task(self, name: str, module: "torch.nn.Module", settings: "Trained") -> "Task":
         """Return what the training loop needs to train ``module``.
@@ -81,8 +84,13 @@ class Context:
 class Compression(Protocol):
     """One step; a frozen Struct whose fields are its parameters."""
 
-    def train(self, module: "torch.nn.Module", ctx: Context) -> "Iterator[str]":
-        """Change ``module``, a private copy, in place, yielding each change as a sentence."""
+    def train(
+        self, module: "torch.nn.Module", ctx: Context
+    ) -> "Generator[str, None, torch.nn.Module | None]":
+        """Change ``module``, a private copy, in place, yielding each change as a sentence.
+
+        A step may return another module in its place.
+        """
         ...
 
 
@@ -99,9 +107,15 @@ def apply(
     """
     draft = private_copy(module)
     work: Compression = step  # type: ignore[assignment]  # every file in compress/ is one
-    said = tuple(work.train(draft, ctx))
+    said = list[str]()
+
+    def told() -> "Generator[str, None, None]":
+        nonlocal draft
+        draft = (yield from work.train(draft, ctx)) or draft
+
+    said += told()
     parameters: Mapping[str, object] = msgspec.to_builtins(step)
-    return draft.eval(), StepRecord(name, dict(parameters), len(said)), said
+    return draft.eval(), StepRecord(name, dict(parameters), len(said)), tuple(said)
 
 
 def private_copy(module: "torch.nn.Module") -> "torch.nn.Module":
