@@ -18,6 +18,7 @@ from edgepack.spec.target import Target
 from edgepack.training.settings import Trained
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from torch import nn
 
     from edgepack.training.rounders import Rounding
@@ -58,7 +59,8 @@ class Qat(Trained, frozen=True):
         frozen = _frozen(module)
         face = bind(module, ctx.example)
         example = dict(zip(face.names, face.example, strict=True))
-        rounding = self._rounding(module, ctx)
+        assert ctx.write is not None, "the build binds it where a step rounds"
+        rounding = self.rounding(ctx.write(module), ctx.target)
         compare(rounding.model, example)
         twin = RoundedTwin(rounding)
         if not twin.rounders.weights:
@@ -79,13 +81,21 @@ class Qat(Trained, frozen=True):
         yield train(task, self, plan)
         return twin
 
-    def _rounding(self, module: "nn.Module", ctx: Context) -> "Rounding":
+    def rounding(self, graphs: "tuple[ir.Model, ir.Model]", target: Target) -> "Rounding":
+        """Return how ``target`` rounds a network.
+
+        Args:
+            graphs: Its float graph before and after ``quantize_static``.
+            target: One with integer kernels.
+
+        Raises:
+            ModelError: The batch of the graph is fixed.
+        """
         from edgepack.quantization.scheme import scheme_for
         from edgepack.training.rounders import Rounding
 
-        assert ctx.write is not None, "the build binds it where a step rounds"
-        assert ctx.target.int8 is not None, "fit() skips such targets"
-        model, written = ctx.write(module)
+        assert target.int8 is not None, "fit() skips such targets"
+        model, written = graphs
         for value in model.graph.inputs:
             if value.shape is not None and value.shape.rank() and isinstance(value.shape[0], int):
                 raise ModelError(
@@ -95,7 +105,7 @@ class Qat(Trained, frozen=True):
                     hint=f'edgepack.toml: [model] dynamic = {{{value.name} = ["batch"]}}',
                 )
         limit = {8: 127, 7: 63, 4: 7}[self.bits]
-        scheme = scheme_for(ctx.target.int8)
+        scheme = scheme_for(target.int8)
         return Rounding(model, written, scheme, limit, self.scales == "channel")
 
 
