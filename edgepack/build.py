@@ -17,6 +17,7 @@ from edgepack.gate.candidates import (
     keeps_values,
     rewrite,
     rewrite_smaller,
+    uncompressed,
 )
 from edgepack.gate.choose import Chooser, Chosen, Items, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
@@ -188,7 +189,7 @@ def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     found = rewrite(plan, model, work.source.signature, calibration)
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:
-        return found
+        return uncompressed(plan, found)
     return rewrite_smaller(plan, found, smaller.made, calibration)
 
 

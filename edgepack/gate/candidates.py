@@ -173,6 +173,24 @@ def rewrite_smaller(
     )
 
 
+def uncompressed(plan: Plan, found: Rewritten) -> Rewritten:
+    """Note with every candidate why no step of the plan compressed the module."""
+    skipped = tuple(
+        StepRecord(bound.use, skipped=bound.step.reason)
+        for bound in plan.compress
+        if isinstance(bound.step, Skip)
+    )
+
+    def noted(candidate: Candidate) -> Candidate:
+        return replace(candidate, steps=(*skipped, *candidate.steps))
+
+    return replace(
+        found,
+        candidates=tuple(map(noted, found.candidates)),
+        refold=lambda spared: noted(found.refold(spared)),
+    )
+
+
 def rewrite(
     plan: Plan,
     model: ir.Model,
