@@ -39,9 +39,10 @@ class Web:
         newest = max(_RUNTIME, oldest, key=_order)
         context |= {"rest": bool(rest), "carried": bool(carried), "runtime": newest}
         context["said"] = units.size(context["size"])
+        sound = ("sound.mjs",) if context["raw"] and context["raw"]["kind"] == "audio" else ()
         files = {
             **_javascript.module(context),
-            **{file: render(f"web/{file}.jinja", context) for file in _PAGE},
+            **{file: render(f"web/{file}.jinja", context) for file in (*_PAGE, *sound)},
             **carried,
             **{
                 f"{name}.deflate": zlib.compress(data, 9)
