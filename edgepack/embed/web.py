@@ -14,7 +14,7 @@ _RUNTIME = "1.30.0"
 _CARRIED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Of its ``dist``: all that WebAssembly on the CPU needs."""
 
-_AT_ONCE = 6_000
+_AT_ONCE = 3_000
 """Bytes of golden samples that a page may fetch when it opens; it fetches one at least."""
 
 _SCRIPTS = ("page.mjs", "inputs.mjs", "picture.mjs", "runtime.mjs")
