@@ -126,6 +126,21 @@ def test_a_page_refuses_another_model_and_other_golden_numbers(
             assert "is not the file this module was generated for" in seen.text("#status")
 
 
+def test_a_page_fetches_large_golden_samples_when_asked(tmp_path: Path, chromium: Browser) -> None:
+    sides = value("x", [1, 3000]), value("y", [1, 3000])
+    node = helper.make_node("Neg", ["x"], ["y"])
+    bundle = apps.built(proto([node], inputs=sides[:1], outputs=sides[1:]), tmp_path)
+    n = open_bundle(bundle).golden.n
+    app = embedded(bundle, tmp_path / "app")
+    with browser.served(app) as url, browser.visit(chromium, url) as seen:
+        assert seen.text("#status") == f"Self-test passed: 1 of {n} golden samples."
+        assert "golden-rest.bin.deflate" not in seen.files
+        seen.page.click("#rest")
+        seen.page.wait_for_selector(f"#status:text('{n} of {n}')")
+        assert seen.text("#outputs p") == "The largest 10 of 3000 values."
+        assert seen.said == []
+
+
 def test_node_and_browser_have_the_same_module(stripes: Path, tmp_path: Path) -> None:
     bundle = open_bundle(stripes)
     web = embed(bundle, "web", tmp_path / "web")
