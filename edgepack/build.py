@@ -14,7 +14,6 @@ from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
 from edgepack.gate.candidates import (
     Rewritten,
-    Smaller,
     keeps_values,
     rewrite,
     rewrite_smaller,
@@ -190,7 +189,7 @@ def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:
         return found
-    return rewrite_smaller(plan, found, Smaller(smaller.source.model, smaller.steps), calibration)
+    return rewrite_smaller(plan, found, smaller.made, calibration)
 
 
 def _settle(
@@ -214,7 +213,9 @@ def _settle(
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
             extras = work.raw.declared.members if work.raw else {}
-            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance, extras)
+            parts = assemble.Parts(
+                origin, rewritten, chosen, observed, golden, tolerance, extras=extras
+            )
             return parts, barred
         barred[candidate.name] = reason
         chooser.bar(chosen, reason)

@@ -87,6 +87,33 @@ def transformer() -> ir.Model:
     )
 
 
+def stacked(rows: int | str) -> ir.Model:
+    """Linear layers on a stack of matrices, as torch writes them: two read one input."""
+    size, wide = 16, 24
+    return network(
+        [
+            node("MatMul", ["x", "up"], ["um"], name="up_matmul"),
+            node("Add", ["up_bias", "um"], ["u"], name="up_add"),
+            node("Relu", ["u"], ["ur"], name="relu"),
+            node("MatMul", ["ur", "down"], ["dm"], name="down_matmul"),
+            node("Add", ["dm", "down_bias"], ["d"], name="down_add"),
+            node("MatMul", ["x", "side"], ["sm"], name="side_matmul"),
+            node("Add", ["sm", "side_bias"], ["s"], name="side_add"),
+            node("Sigmoid", ["s"], ["gate"], name="sigmoid"),
+            node("Mul", ["gate", "d"], ["y"], name="gated"),
+        ],
+        {
+            "up": weight(size, wide, seed=1) / 4,
+            "up_bias": weight(wide, seed=2),
+            "down": weight(wide, size, seed=3) / 5,
+            "down_bias": weight(1, 1, size, seed=4),
+            "side": weight(size, size, seed=5) / 4,
+            "side_bias": weight(size, seed=6),
+        },
+        shape=[rows, 7, size],
+    )
+
+
 def attention(opset: int = 18, tokens: int | str = 5) -> ir.Model:
     """Two heads, as torch writes them: minus infinity as mask, and a guard for rows all masked."""
     size, batch = 16, "batch"
@@ -337,6 +364,8 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "mean_kept": lambda: conv.spatial_mean(keepdims=1),
     "mean_13": lambda: conv.spatial_mean(keepdims=0, opset=13),
     "transformer": transformer,
+    "stacked": lambda: stacked(1),
+    "stacked_open": lambda: stacked("batch"),
     "attention": lambda: attention(17),
     "attention_open": lambda: attention(tokens="tokens"),
     "lstm": lstm,

@@ -1,14 +1,15 @@
 """Does session tuning pay, and never cost? The tuned options against the default, measured anew.
 
-Usage: ``python benchmarks/latency/tuning.py [MODEL ...]``, about two minutes a model; under
-``taskset -c 0`` for one core, where CPU time decides and load hardly matters. Each model is tuned
-as ``edgepack bench --tune`` does; where something was found, it is compared with the default once
-more, in fresh sessions, under another seed. What is kept at its default takes the same time by
-construction. Adds to ``benchmarks/results/tuning.json``, model by model.
+Usage: ``python benchmarks/latency/tuning.py [OUT.json] [MODEL ...]``, about two minutes a model;
+under ``taskset -c 0`` for one core, where CPU time decides and load hardly matters. Each model is
+tuned as ``edgepack bench --tune`` does; where something was found, it is compared with the default
+once more, in fresh sessions, under another seed. What is kept at its default takes the same time by
+construction. Adds to the file (``benchmarks/results/tuning.json``), model by model.
 """
 
 import json
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ from edgepack.bench.rivals import Arm, Rivals
 from edgepack.bench.tuning import Search, tune
 from edgepack.bench.verdict import Bars, Verdict
 
-RESULTS = Path(os.path.relpath(Path(__file__).parents[1] / "results" / "tuning.json"))
+RESULTS = str(Path(os.path.relpath(Path(__file__).parents[1])) / "results" / "tuning.json")
 BUDGET = 60.0
 SEED = 7  # tuning itself takes 0
 
@@ -122,22 +123,24 @@ def measure(path: Path) -> dict[str, Any]:
     }
 
 
-def main(*names: str) -> None:
+def main(*words: str) -> None:
     """Measure the models of those names, or all; keep what others were measured before."""
-    figures = json.loads(RESULTS.read_text())["models"] if RESULTS.exists() else {}
+    out = Path(next((word for word in words if word.endswith(".json")), RESULTS))
+    names = [word for word in words if not word.endswith(".json")] or list(MODELS)
+    figures = json.loads(out.read_text())["models"] if out.exists() else {}
     cores = len(os.sched_getaffinity(0))
-    for name in names or MODELS:
+    for name in names:
         print(name, file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, f"{name}.onnx")
             onnx.save(MODELS[name](), path)
             figures[f"{name}, {cores} cores"] = found = measure(path)
         record = {
-            "command": "python benchmarks/latency/tuning.py",
+            "command": f"python {shlex.join(sys.argv)}",
             "worst": max(each["measured_again"] for each in figures.values()),
             "models": figures,
         }
-        RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+        out.write_text(json.dumps(record, indent=1) + "\n")
         print(json.dumps(found))
 
 

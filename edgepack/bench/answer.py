@@ -8,6 +8,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -61,22 +62,27 @@ Work: TypeAlias = Callable[[J], Iterator[Line]]
 
 def answer(kind: type[J], work: Work[J]) -> int:
     """Do the one job that stdin holds, and say each line as it comes; return the exit code."""
-    with os.fdopen(os.dup(1), "wb", buffering=0) as out:
+    with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
+
+        def say(line: Line) -> None:
+            out.write(msgspec.json.encode(line) + b"\n")
+            out.flush()
+
         job = msgspec.json.decode(sys.stdin.buffer.read(), type=kind)
         try:
             for line in work(job):
-                out.write(msgspec.json.encode(line) + b"\n")
+                say(line)
         except EdgepackError as error:
             failure = Failure(type(error).__name__, error.code, str(error), error.hint)
-            out.write(msgspec.json.encode(Line(failure=failure)) + b"\n")
+            say(Line(failure=failure))
     return 0
 
 
-def open_session(model: bytes, options: Options) -> Session:
+def open_session(model: bytes, options: Options, profile: Path | None = None) -> Session:
     """Open a model at options that came as JSON."""
     known: dict[str, Any] = msgspec.structs.asdict(options)
-    return Session(model, SessionOptions(**known))
+    return Session(model, SessionOptions(**known, profile=profile))
 
 
 def load(path: str, names: Sequence[str]) -> list[Sample]:

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from edgepack.base.errors import MachineError, ModelError
-from edgepack.bench import sensors, surroundings
+from edgepack.bench import operators, sensors, surroundings
 from edgepack.bench.measured import Opened, Process, Result, Samples
 from edgepack.bench.record import Clock
 from edgepack.bench.scenario import Scenario, Server, Single
@@ -38,11 +38,15 @@ class Measurement:
         subject: What to measure.
         scenario: How.
         tell: Called with sentences of progress.
+        profile: Whether to ask, in a separate pass, what each operator takes.
+        trace: The Chrome trace of that pass.
     """
 
     subject: Subject
     scenario: Scenario
     tell: Callable[[str], None] = lambda _: None
+    profile: bool = False
+    trace: bytes = b""
     _processes: list[Process] = field(default_factory=list)
     _rate: float | None = None
     _memory: dict[str, int] | None = None
@@ -80,6 +84,8 @@ class Measurement:
 
     def _all(self, folder: Path) -> str:
         self._memory = self._look_at_memory(folder)
+        if self.profile:
+            self.trace = self._profiled(folder)
         if isinstance(self.scenario, Server):
             self._rate = self.scenario.rate or self._affordable(folder, self.scenario)
         look = surroundings.look()
@@ -92,7 +98,7 @@ class Measurement:
             self._one(self._job(), folder)
         return ""
 
-    def _job(self, *, memory: bool = False) -> Job:
+    def _job(self, *, memory: bool = False, profile: bool = False) -> Job:
         subject, scenario = self.subject, self.scenario
         share = max(scenario.runs // scenario.processes, 1)
         return Job(
@@ -104,6 +110,7 @@ class Measurement:
             limit=(share, scenario.seconds / scenario.processes),
             rate=self._rate or 0.0,
             memory=memory,
+            profile=profile,
         )
 
     def _one(self, job: Job, folder: Path) -> None:
@@ -121,6 +128,13 @@ class Measurement:
     def _look_at_memory(self, folder: Path) -> dict[str, int] | None:
         lines = list(visit(self._job(memory=True), folder, limit=_GRACE))
         return next((line.memory for line in lines if line.memory), None)
+
+    def _profiled(self, folder: Path) -> bytes:
+        """Run under the runtime's profiler; return its Chrome trace."""
+        self.tell("what each operator takes")
+        for _line in visit(self._job(profile=True), folder, limit=_GRACE):
+            pass
+        return (folder / operators.TRACE).read_bytes()
 
     def _affordable(self, folder: Path, scenario: Server) -> float:
         """Return the rate at which the model is busy for the wanted part of the time.
@@ -159,6 +173,8 @@ class Measurement:
             after=surroundings.look(),
             sensors=(reading, sensors.read(elapsed)),
             machine=facts(),
+            signature=self.subject.signature,
+            operators=operators.read(self.trace) if self.trace else (),
         )
 
     @property

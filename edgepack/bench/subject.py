@@ -37,6 +37,7 @@ class Subject:
         options: Of its sessions.
         samples: State included.
         inputs: Where the samples come from, in words.
+        signature: What the model takes, at the shapes that were given, and returns.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Subject:
     options: Options
     samples: Sequence[Sample]
     inputs: str
+    signature: Signature
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,8 +89,10 @@ def read(path: Path, threads: int | None, shapes: Shapes) -> Subject:
     if reason := machine.missing(bundle.manifest.runtime):
         raise MachineError("E-MACHINE", f"{str(path)!r} cannot run here: {reason}")
     options = arm("", b"", "", shipped_options(bundle.manifest, threads)).contestant.options
-    samples = bundle.golden.samples
-    return Subject(str(path), bundle.sha256, bundle.model, options, samples, "golden samples")
+    samples, told = bundle.golden.samples, bundle.manifest
+    signed = Signature(told.inputs, told.outputs, told.state)
+    where = "golden samples"
+    return Subject(str(path), bundle.sha256, bundle.model, options, samples, where, signed)
 
 
 def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
@@ -101,7 +105,7 @@ def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
     options = arm("", b"", "", shipped).contestant.options
     shaped = _shaped(face(model, options), shapes)
     samples = [Carry(shaped).fill(item.samples[0]) for item in made_up(shaped)]
-    subject = Subject(str(path), sha256(model), model, options, samples, "made up")
+    subject = Subject(str(path), sha256(model), model, options, samples, "made up", shaped)
     _try(subject)
     return subject
 

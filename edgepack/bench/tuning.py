@@ -9,8 +9,9 @@ Source: Jamieson and Talwalkar 2016, arXiv:1502.07943 (successive halving).
 
 import math
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -33,7 +34,7 @@ LEVELS = ("all", "extended", "basic", "disable")
 _SPIN = "session.intra_op.allow_spinning"
 _STOP = "session.force_spinning_stop"
 _RUNS = 20  # of a session in the first round; twice as many in each next one
-_SHARE = 0.5  # of the budget that choosing may take; the rest re-measures
+_SHARE = 0.5  # of the budget after which no further round of choosing begins
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ def tune(subject: Subject, search: Search, tell: Callable[[str], None]) -> Tuned
     Raises:
         EdgepackError: The model does not run at its default options, or the device broke.
     """
+    began = time.monotonic()
     tried = candidates(subject.options, search.cores, search.levels)
     if len(tried) == 1:
         return Tuned("default", _session(subject.options), subject.options, None, None, ())
@@ -130,7 +132,8 @@ def tune(subject: Subject, search: Search, tell: Callable[[str], None]) -> Tuned
     best, verdict, run = tried[winner], None, None
     if winner != "default":
         tell(f"the winner, {winner}, against the default")
-        run, verdict = _again(subject, best, search, tell)
+        left = search.budget - (time.monotonic() - began)
+        run, verdict = _again(subject, best, replace(search, budget=left), tell)
     if verdict is None or verdict.decision != "faster":
         best = subject.options
     return Tuned(winner, _session(best), best, verdict, run, rounds)
@@ -140,14 +143,17 @@ def _halve(
     tried: dict[str, Options], heat: Heat, search: Search, tell: Callable[[str], None]
 ) -> tuple[dict[str, float], ...]:
     """Return the times of each round, fastest first; the last round has the winner first."""
+    began = time.monotonic()
     rng, left, runs = random.Random(search.seed), list(tried), _RUNS  # noqa: S311 - an order
     clock: Clock = "cpu" if all(each.threads == 1 for each in tried.values()) else "wall"
     rounds: list[dict[str, float]] = []
-    share = search.budget * _SHARE / math.ceil(math.log2(len(left)))
     while len(left) > 1:
+        spare = began + search.budget * _SHARE - time.monotonic()
+        if rounds and spare <= 0:
+            break
         tell(f"{len(left)} candidates, {runs} runs each")
         rng.shuffle(left)
-        limit = (runs, share / len(left))
+        limit = (runs, max(spare, 0.0) / math.ceil(math.log2(len(left))) / len(left))
         times: dict[str, float] = {}
         for each in left:
             try:
@@ -165,9 +171,9 @@ def _halve(
 def _again(
     subject: Subject, best: Options, search: Search, tell: Callable[[str], None]
 ) -> tuple[Run | None, Verdict | None]:
-    """Compare with the default in fresh sessions; nothing is shown of too slow a model."""
+    """Compare with the default in fresh sessions; too slow a model cannot be, in what is left."""
     default, winner = (_arm(subject, options) for options in (subject.options, best))
-    terms = Terms(Until(Bars()), budget=search.budget * (1 - _SHARE), seed=search.seed)
+    terms = Terms(Until(Bars()), budget=search.budget, seed=search.seed)
     ground = Here() if search.device is None else There(search.device)
     rivals = Rivals(default, winner, subject.samples, "tuning")
     try:

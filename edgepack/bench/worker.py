@@ -12,13 +12,16 @@ from pathlib import Path
 
 import msgspec
 
-from edgepack.bench import loops, sensors
+from edgepack.bench import loops, operators, sensors
 from edgepack.bench.answer import Line, answer, load, open_session, switch_counter
 from edgepack.bench.measured import Opened, Samples
 from edgepack.bench.record import Options
 from edgepack.bench.scenario import Cold, Scenario, Server
 from edgepack.runtime.session import Session, version
 from edgepack.spec.signature import Sample
+
+_PROFILED = (operators.WARMUP + 50, 5.0)
+"""Runs and seconds of a profile, at most."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -30,6 +33,7 @@ class Job(msgspec.Struct, frozen=True):
         rate: Of a server's arrivals.
         seed: Of a server's arrivals.
         memory: Only run the model a few times and tell the memory that took.
+        profile: Only run the model a few times, under the runtime's profiler, which leaves a trace.
     """
 
     model: str
@@ -40,6 +44,7 @@ class Job(msgspec.Struct, frozen=True):
     limit: tuple[int, float] = (0, 0.0)
     rate: float = 0.0
     memory: bool = False
+    profile: bool = False
 
 
 def _work(job: Job) -> Iterator[Line]:
@@ -51,7 +56,7 @@ def _work(job: Job) -> Iterator[Line]:
     yield Line(doing="opening the model")
     model = Path(job.model).read_bytes()
     start = time.perf_counter()
-    session = open_session(model, job.options)
+    session = open_session(model, job.options, Path("profile") if job.profile else None)
     opening = time.perf_counter() - start
     yield Line(inputs=session.inputs, outputs=session.outputs)
     if not job.samples:
@@ -61,7 +66,9 @@ def _work(job: Job) -> Iterator[Line]:
     start = time.perf_counter()
     session.run(samples[0])
     yield Line(opened=Opened(importing, opening, time.perf_counter() - start))
-    if job.memory:
+    if job.profile:
+        _profile(session, samples)
+    elif job.memory:
         yield _memory(session, samples, idle)
     elif not (job.scenario is None or isinstance(job.scenario, Cold)):
         yield from (Line(samples=each) for each in _timed(job, job.scenario, session, samples))
@@ -72,6 +79,16 @@ def _memory(session: Session, samples: list[Sample], idle: int | None) -> Line:
         session.run(sample)
     most = sensors.high_water()
     return Line() if most is None or idle is None else Line(memory={"model": most, "runtime": idle})
+
+
+def _profile(session: Session, samples: list[Sample]) -> None:
+    """Run warm; the runtime writes what each operator took."""
+    end = time.perf_counter() + _PROFILED[1]
+    for number in range(_PROFILED[0]):
+        session.run(samples[number % len(samples)])
+        if number > operators.WARMUP and time.perf_counter() > end:
+            break
+    session.end_profile().rename(operators.TRACE)
 
 
 def _timed(

@@ -3,7 +3,6 @@
 torch is imported inside functions only: listing steps and planning a build stay quick.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -18,8 +17,9 @@ from edgepack.spec.step import Step
 from edgepack.spec.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
+    import onnx_ir as ir
     import torch
 
     from edgepack.data.samples import Dataset
@@ -57,6 +57,9 @@ class Context:
         checkpoint: File in which this step may keep its state.
         tell: Takes each sentence of progress; what a clock said goes there and is not yielded.
         clock: Where steps that ask for latency measure; None where no device is at hand.
+        tell: Takes each sentence of progress.
+        write: Exports a module; returns its float graph through the steps of the recipe before
+            the one that quantizes, and through that one. None where no step asks for it.
     """
 
     target: Target
@@ -74,6 +77,8 @@ class Context:
     def decision(self) -> Path:
         """File in which this step keeps what a clock led to."""
         return self.checkpoint.with_suffix(".json")
+
+    write: "Callable[[torch.nn.Module], tuple[ir.Model, ir.Model]] | None" = None
 
     def task(self, name: str, module: "torch.nn.Module", settings: "Trained") -> "Task":
         """Return what the training loop needs to train ``module``.
@@ -103,8 +108,13 @@ class Context:
 class Compression(Protocol):
     """One step; a frozen Struct whose fields are its parameters."""
 
-    def train(self, module: "torch.nn.Module", ctx: Context) -> "Iterator[str]":
-        """Change ``module``, a private copy, in place, yielding each change as a sentence."""
+    def train(
+        self, module: "torch.nn.Module", ctx: Context
+    ) -> "Generator[str, None, torch.nn.Module | None]":
+        """Change ``module``, a private copy, in place, yielding each change as a sentence.
+
+        A step may return another module in its place.
+        """
         ...
 
 
@@ -121,9 +131,15 @@ def apply(
     """
     draft = private_copy(module)
     work: Compression = step  # type: ignore[assignment]  # every file in compress/ is one
-    said = tuple(work.train(draft, ctx))
+    said = list[str]()
+
+    def told() -> "Generator[str, None, None]":
+        nonlocal draft
+        draft = (yield from work.train(draft, ctx)) or draft
+
+    said += told()
     parameters: Mapping[str, object] = msgspec.to_builtins(step)
-    return draft.eval(), StepRecord(name, dict(parameters), len(said)), said
+    return draft.eval(), StepRecord(name, dict(parameters), len(said)), tuple(said)
 
 
 def private_copy(module: "torch.nn.Module") -> "torch.nn.Module":

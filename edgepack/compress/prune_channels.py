@@ -35,7 +35,8 @@ class PruneChannels(Step, frozen=True):
         fraction: Of the channels of each group that are removed.
         macs: Of the multiply-accumulates that are kept; channels then compete over all groups.
         latency: Of the time that the float network takes on a device of the target, one thread,
-            that is kept at most: measured, not counted. Channels compete by the seconds they save.
+            that is kept at most: measured, not counted. Channels compete by the seconds they
+            save; heads of attention stay whole.
         delta: Where ``huber`` turns from quadratic to linear, in units of a weight.
         round_to: Widths are multiples of this; None for the target's ``channel_multiple``.
         exclude: Names of layers that keep their output channels.
@@ -55,8 +56,8 @@ class PruneChannels(Step, frozen=True):
             raise ValueError("give one of fraction (removed), macs (kept) and latency (kept)")
 
     @property
-    def asks_target(self) -> bool:
-        """Whether the target is looked at while the step runs."""
+    def asks_clock(self) -> bool:
+        """Whether the step measures on a device of the target."""
         return self.latency is not None
 
     def fit(self, target: Target) -> Self | Skip:
@@ -77,6 +78,7 @@ class PruneChannels(Step, frozen=True):
 
     def _to_latency(self, ctx: Context) -> "Shrink":
         from edgepack.spec.decision import read, write
+        from edgepack.training import heads
         from edgepack.training.by_latency import Rules, Shrinking
         from edgepack.training.groups import Importance
         from edgepack.training.layer_time import Table
@@ -84,7 +86,9 @@ class PruneChannels(Step, frozen=True):
         clock, share = ctx.clock, self.latency
 
         def shrink(face: "Interface", kept: "Sequence[nn.Module]") -> None:
-            rules = Rules(kept, self.round_to or 1, Importance(self.importance, self.delta))
+            found = heads.find(face, self.round_to or 1)
+            whole = [*kept, *found.whole, *found.counts]
+            rules = Rules(whole, self.round_to or 1, Importance(self.importance, self.delta))
             if (known := read(ctx.decision)) is not None:
                 Shrinking(face, rules).follow(known.steps)
                 return

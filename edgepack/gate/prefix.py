@@ -19,13 +19,13 @@ from edgepack.spec.signature import Sample
 MOST = 5
 """Convolutions in a prefix: no net was seen to gain from more."""
 
-_ROUNDS = 6
-"""Fresh sessions of every candidate; one has to be faster in each of them."""
+_ROUNDS = 8
+"""Fresh sessions of every candidate; one has to be faster in all of them but one."""
 
 _WORTH = 0.99
-"""Share of the time below which a prefix is worth taking."""
+"""Share of the time, in the middle round, below which a prefix is worth taking."""
 
-_BLOCKS, _WARM, _SECONDS = 8, 2, 0.25
+_BLOCKS, _WARM, _SECONDS = 6, 2, 0.2
 """Turns of a session in a round, untimed runs before them, and seconds of all turns."""
 
 _SLOWEST = 0.25
@@ -73,11 +73,14 @@ def fastest(models: Sequence[bytes], sample: Sample, threads: int) -> int:
 
 
 def winner(seconds: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> int:
-    """Return the column of least time among those that beat column 0 in every row, else 0."""
+    """Return the column of least time among those that beat column 0 in nearly all rows, else 0.
+
+    By chance alone, 9 of 256 models as fast as the first would be so in 7 of 8 rows.
+    """
     ratios = seconds / seconds[:, :1]
-    better = (ratios < _WORTH).all(axis=0)
-    middle = np.where(better, np.median(ratios, axis=0), 1.0)
-    return int(np.argmin(middle)) if better.any() else 0
+    steady = (ratios < 1).sum(axis=0) >= len(ratios) - 1
+    middle = np.where(steady, np.median(ratios, axis=0), 1.0)
+    return int(np.argmin(middle)) if middle.min() < _WORTH else 0
 
 
 def _round(

@@ -13,11 +13,12 @@ import msgspec
 
 from edgepack import devices
 from edgepack.base import units
+from edgepack.base.errors import MachineError
 from edgepack.base.files import sha256
 from edgepack.bench import tuning
 from edgepack.bench.doubts import doubts
 from edgepack.bench.rivals import arm
-from edgepack.bench.subject import Subject
+from edgepack.bench.subject import Subject, face
 from edgepack.bundle.golden import Golden, judge
 from edgepack.devices import Timing
 from edgepack.gate import speed
@@ -91,7 +92,7 @@ def place(target: Target, on: Sequence[str] = ()) -> tuple[Timing | None, str]:
 
 
 def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[str], None]) -> Tuned:
-    """Look for session options on a device of the target.
+    """Look for session options on a device of the target; one that breaks meanwhile costs nothing.
 
     Args:
         settled: The model.
@@ -100,35 +101,33 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
         tell: Called with sentences of progress.
 
     Raises:
-        EdgepackError: The model does not run there, or the device broke.
+        ModelError: The model does not run there.
     """
     device, nowhere = place(target, on)
     if nowhere:
         return Tuned(f"not tuned: {nowhere}")
     levels = ("all",) if settled.candidate.lossy else tuning.LEVELS
     search = tuning.Search(BUDGET, levels, device)
-    subject = _subject(settled, search.cores)
-    found = tuning.tune(subject, search, tell)
     where = "local" if device is None else device.name
+    try:
+        found = tuning.tune(_subject(settled, search.cores), search, tell)
+    except MachineError as error:
+        return Tuned(f"not tuned: {error}", device=where)
     if found.verdict is None or found.run is None:
         sentence = f"not tuned: nothing was faster than the default on {where}"
         return Tuned(sentence, device=where, rounds=found.rounds)
-    session: dict[str, int | str] = {}
     why = _declined(found, settled, target)
-    if not why:
-        session = _portable(found.session, subject.options.threads)
-    doubted = tuple(doubt.cause for doubt in doubts(found.run))
-    result = (
-        f"not tuned: {found.winner}: {why}" if why else f"tuned: {found.winner}: {_took(found)}"
-    )
+    session = {} if why else _portable(found.session, search.cores)
+    seen = tuple(doubt.cause for doubt in doubts(found.run))
+    result = f"not tuned: {why}" if why else f"tuned: {_took(found)}"
     return Tuned(
-        "; doubt: ".join((result, *doubted)),
+        "; doubt: ".join((result, *seen)),
         session,
         where,
         found.verdict.ratio,
         found.verdict.interval,
         tuple(map(tuple, found.run.log_ratios)),
-        doubted,
+        seen,
         found.rounds,
     )
 
@@ -136,13 +135,15 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
 def _subject(settled: Settled, threads: int) -> Subject:
     model = settled.candidate.data
     options = arm("", b"", "", Options(threads=threads)).contestant.options
-    return Subject("model", sha256(model), model, options, settled.golden.samples, "golden samples")
+    samples, signed = settled.golden.samples, face(model, options)
+    return Subject("model", sha256(model), model, options, samples, "golden samples", signed)
 
 
 def _took(found: tuning.Tuned) -> str:
     assert found.verdict is not None
     low, high = found.verdict.interval
-    return f"takes {found.verdict.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of the default"
+    took = f"{found.verdict.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of the default"
+    return f"{found.winner} takes {took}"
 
 
 def _declined(found: tuning.Tuned, settled: Settled, target: Target) -> str:
@@ -150,7 +151,8 @@ def _declined(found: tuning.Tuned, settled: Settled, target: Target) -> str:
     assert found.verdict is not None
     if found.verdict.decision != "faster":
         return f"{_took(found)}: {found.verdict.decision}"
-    return _other_outputs(found, settled, target) or _too_late(found, settled)
+    why = _other_outputs(found, settled, target) or _too_late(found, settled)
+    return f"{found.winner}: {why}" if why else ""
 
 
 def _other_outputs(found: tuning.Tuned, settled: Settled, target: Target) -> str:

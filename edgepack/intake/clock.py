@@ -38,9 +38,9 @@ def price(plan: Plan, on: tuple[str, ...]) -> Price:
     )
 
 
-def asks_target(plan: Plan) -> bool:
-    """Whether a step looks at the target while it runs, not only when it is fitted."""
-    return any(getattr(bound.step, "asks_target", False) for bound in plan.compress)
+def asks_clock(plan: Plan) -> bool:
+    """Whether a step measures on a device of its target."""
+    return any(getattr(bound.step, "asks_clock", False) for bound in plan.compress)
 
 
 @dataclass(frozen=True, slots=True)

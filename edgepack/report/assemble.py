@@ -61,6 +61,7 @@ class Parts:
         observed: What ran on the target's kernels.
         golden: The self-test.
         tolerance: Of each of its outputs.
+        tuned: What was found about session options, None where nobody asked.
         extras: Other members: how raw input becomes a sample.
         tuned: What was found about session options, None where nobody asked.
     """
@@ -71,8 +72,8 @@ class Parts:
     observed: Observed
     golden: Golden
     tolerance: dict[str, float]
-    extras: Mapping[str, bytes] = field(default_factory=dict)
     tuned: Tuned | None = None
+    extras: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def sentences(self) -> tuple[str, ...]:

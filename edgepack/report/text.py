@@ -20,7 +20,7 @@ def build_rows(item: Built) -> Iterator[Row]:
     yield from manifest_rows(item.manifest)
     yield "speed", item.speed
     if item.tuned:
-        yield "session options", item.tuned
+        yield "tuning", item.tuned
     yield "bundle", str(item.path)
     yield "sha256", item.sha256[:16]
 
@@ -35,6 +35,8 @@ def manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "closeness to float", fidelity(manifest)
     yield "estimated cost", cost(manifest)
     yield "executed", executed(manifest)
+    if chosen := session(manifest):
+        yield "session options", chosen
 
 
 def preprocess(rule: Rule | None) -> str:
@@ -116,6 +118,13 @@ def executed(manifest: Manifest) -> str:
             f"{item.device}: {item.golden} golden and {item.evaluated} evaluation samples{agreed}"
         )
     return "; ".join(parts)
+
+
+def session(manifest: Manifest) -> str:
+    """Return the session options that differ from those of other bundles, or nothing."""
+    plain: dict[str, int | str] = {"graph_optimization_level": "all", "intra_op_num_threads": 0}
+    chosen = {k: v for k, v in manifest.runtime.session.items() if plain.get(k) != v}
+    return ", ".join(f"{key}={value}" for key, value in sorted(chosen.items()))
 
 
 def shell(path: Path) -> str:

@@ -36,6 +36,7 @@ class Options:
         provider: The execution provider that must run the model.
         entries: Further session config entries.
         save_optimized: Where to write the graph as the runtime changed it.
+        profile: Where to begin the name of a Chrome trace of every run; slower.
         format: Of the model's bytes; ``ORT`` is what a device made of its own model.
     """
 
@@ -45,6 +46,7 @@ class Options:
     provider: str = "CPUExecutionProvider"
     entries: Mapping[str, str] = field(default_factory=dict)
     save_optimized: Path | None = None
+    profile: Path | None = None
     format: Literal["ONNX", "ORT"] = "ONNX"
 
 
@@ -142,6 +144,10 @@ class Session:
         """
         return functools.partial(self._session.run, self._names, dict(sample))
 
+    def end_profile(self) -> Path:
+        """Write the trace of a session that was opened with ``profile``, and return its file."""
+        return Path(self._session.end_profiling())
+
 
 def _onnxruntime() -> ModuleType:
     """Import the runtime when it is first needed: it costs 0.17 s of CPU."""
@@ -170,6 +176,9 @@ def _session_options(ort: ModuleType, options: Options) -> Any:
     session.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[options.level])
     if options.save_optimized is not None:
         session.optimized_model_filepath = str(options.save_optimized)
+    if options.profile is not None:
+        session.enable_profiling = True
+        session.profile_file_prefix = str(options.profile)
     entries = dict(options.entries)
     if options.exact:
         entries["session.x64quantprecision"] = "1"

@@ -12,6 +12,7 @@ from torch import nn
 from edgepack.base import units
 from edgepack.base.errors import ModelError, RequestError, nearest
 from edgepack.export.interface import Interface, bind, named_outputs
+from edgepack.training import heads
 from edgepack.training.groups import LAYERS, Importance, dependencies, forward, understood
 
 _STEPS = 100
@@ -157,6 +158,7 @@ def _makers(face: Interface) -> Iterator[nn.Module]:
 
 
 def _pruner(face: Interface, aim: Aim, importance: Importance, kept: Iterable[nn.Module]) -> Any:
+    attention = heads.find(face, aim.multiple)
     with understood(face.module):
         return torch_pruning.pruner.BasePruner(
             face.module,
@@ -166,9 +168,12 @@ def _pruner(face: Interface, aim: Aim, importance: Importance, kept: Iterable[nn
             pruning_ratio=0.95 if aim.fraction is None else aim.fraction,
             max_pruning_ratio=0.95,
             iterative_steps=1 if aim.macs is None else _STEPS,
-            ignored_layers=list(kept),
+            ignored_layers=[*kept, *attention.whole],
             round_to=aim.multiple,
             forward_fn=forward(face),
+            num_heads=attention.counts,
+            in_channel_groups={},  # its defaults are shared by all pruners, and changed
+            out_channel_groups={},
         )
 
 
@@ -185,7 +190,7 @@ def _count(face: Interface) -> tuple[float, float]:
 
     hooks = [m.register_forward_hook(count) for m in face.module.modules() if isinstance(m, LAYERS)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), understood(face.module):
             face.module(*args, **kwargs)
     finally:
         for hook in hooks:

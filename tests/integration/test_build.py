@@ -17,7 +17,7 @@ from edgepack.bundle.open import open_bundle
 from edgepack.bundle.pack import pack
 from edgepack.gate import tuned
 from edgepack.intake.request import Request
-from edgepack.report import record
+from edgepack.report import record, text
 from edgepack.report.built import Built
 from edgepack.runtime import machine
 from edgepack.runtime.model import shipped_options
@@ -186,6 +186,9 @@ def test_options_of_a_report_and_nothing_else_enter_the_bundle_and_are_what_load
     told.write_text(json.dumps(report))
     (again,) = _build(folder, "x86_64", calib=None, replay=told, out=folder / "again")
     assert again.path.read_bytes() == wanted
+    rows = {row[0]: row[1] for row in text.build_rows(again)}
+    assert rows["session options"] == "graph_optimization_level=basic, intra_op_num_threads=64"
+    assert rows["tuning"] == "tuned"
     assert shipped_options(again.manifest, None).level == "basic"
     assert shipped_options(again.manifest, None).threads == machine.usable_cores()
     assert all(edgepack.load(again.path).selftest().passed.values())

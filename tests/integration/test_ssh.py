@@ -7,20 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
-from onnx import helper
+from onnx import helper, load_model_from_string
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
 from edgepack.bench import arms, record, remote, subject, tuning
 from edgepack.bench.contest import Contest, Terms
 from edgepack.bench.ground import There
 from edgepack.bench.verdict import Bars, judge
+from edgepack.bundle.golden import Golden
 from edgepack.cli import bench as cli
 from edgepack.cli import compare
 from edgepack.devices import Opened, Timing, Turns, open_device
+from edgepack.gate.candidates import Candidate
+from edgepack.gate.tuned import Settled, tune
 from edgepack.runtime import machine
 from edgepack.runtime.remote import link
 from edgepack.runtime.remote.refusals import LostError
+from edgepack.runtime.session import Session
+from edgepack.spec import target
 from edgepack.spec.signature import Sample, Signature, TensorSpec
 from tests.models import proto, value
 from tests.ssh_device import Device, closed_port, running
@@ -270,6 +276,17 @@ def test_options_are_tuned_there(device: Device, tmp_path: Path) -> None:
     uploads = [name for name in device.commands if "agent.py time" in name]
     assert "--model 0.onnx" in uploads[0]
     assert "1.onnx" not in uploads[0]  # the same bytes travel once
+
+
+def test_a_build_is_not_lost_with_the_device_that_it_is_tuned_on(device: Device) -> None:
+    golden = Golden.of(SAMPLES, [Session(net()).run(sample) for sample in SAMPLES])
+    model = ir.serde.deserialize_model(load_model_from_string(net()))
+    candidate = Candidate("float32", model, net(), (), {}, lossy=False)
+    device.cut_when, device.cut_after, device.cuts = "agent.py time", 60, 99
+    settled, here = Settled(candidate, golden, {"y": 1e-4}, None), target.load("x86_64")
+    found = tune(settled, here, [device.name], lambda _: None)
+    assert (found.device, found.session) == (device.name, {})
+    assert "the connection was lost" in found.sentence
 
 
 def model_in(folder: Path) -> Path:

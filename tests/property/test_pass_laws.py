@@ -266,6 +266,7 @@ FUSED = {
     **dict.fromkeys(("residual", "residual_13", "residual_21", "lite", "lite_13"), (1, 0)),
     **dict.fromkeys(("gemm", "gemm_bias", "gemm_transposed", "gemm_transposed_bias"), (1, 0)),
     **dict.fromkeys(("mean", "mean_kept", "mean_13", "branches", "products", "linear"), (1, 0)),
+    **dict.fromkeys(("stacked", "stacked_open"), (1, 0)),
     **dict.fromkeys(("conv1d", "grouped", "one_channel", "conv_end", "pad_conv"), (1, 1)),
     **dict.fromkeys(("carriers", "input_read_twice"), (1, 1)),
     **dict.fromkeys(("relu_output", "mixed_readers"), (1, 2)),  # codes, and a float reader of r

@@ -9,6 +9,8 @@ from edgepack.compress import apply
 from edgepack.compress.prune_channels import PruneChannels
 from edgepack.spec import target
 from edgepack.spec.decode import decode
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
 from edgepack.training.penalty import group_norm, rho
 from tests.modules import StripesNet, context, made
 
@@ -152,3 +154,69 @@ def test_an_excluded_layer_that_is_not_there_is_a_wrong_request(tmp_path: Path) 
 def test_an_aim_that_is_none_is_a_wrong_request(fields: dict[str, object]) -> None:
     with pytest.raises(RequestError):
         decode(PruneChannels, fields, "step prune_channels")
+
+
+class Attention(nn.Module):
+    """Four heads, whose queries, keys and values are made by one matrix each or all by one."""
+
+    def __init__(self, *, fused: bool = False, parts: tuple[int, ...] = (4, -1)) -> None:
+        super().__init__()
+        self.enter, self.out, self.leave = nn.Linear(6, 64), nn.Linear(64, 64), nn.Linear(64, 2)
+        self.fused = nn.Linear(64, 192) if fused else None
+        self.split = nn.ModuleList() if fused else nn.ModuleList(nn.Linear(64, 64) for _ in "qkv")
+        self.shape = parts
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden = torch.relu(self.enter(tokens))
+        if self.fused is not None:
+            query, key, value = self.fused(hidden).unflatten(2, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+        else:
+            split = [matrix(hidden).unflatten(2, self.shape) for matrix in self.split]
+            query, key, value = (part.transpose(1, 2) for part in split)
+        read = ((query @ key.transpose(2, 3)).softmax(3) @ value).transpose(1, 2).flatten(2)
+        scores: Tensor = self.leave((hidden + self.out(read)).mean(1))
+        return scores
+
+
+def biases(layers: nn.ModuleList) -> list[list[float]]:
+    return [p.tolist() for name, p in layers.named_parameters() if name.endswith("bias")]
+
+
+def cut(module: nn.Module, example: Tensor) -> list[str]:
+    return list(prune(module, (example,), (), to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))))
+
+
+def test_every_head_loses_the_same_channels_of_queries_keys_and_values() -> None:
+    torch.manual_seed(0)
+    module = Attention().eval()
+    before = biases(module.split)
+    cut(module, torch.zeros(2, 5, 6))
+    after = biases(module.split)
+    stayed = [[a.index(x) for x in b] for a, b in zip(before, after, strict=True)]
+    assert stayed[0] == stayed[1] == stayed[2]
+    heads = [[place - 16 * h for place in stayed[0] if place // 16 == h] for h in range(4)]
+    assert len(heads[0]) == 8
+    assert heads == [heads[0]] * 4
+
+
+def test_a_matrix_that_makes_queries_keys_and_values_at_once_stays_whole() -> None:
+    module = Attention(fused=True).eval()
+    said = cut(module, torch.zeros(2, 5, 6))
+    assert module.fused is not None
+    assert module.fused.weight.shape == (192, 32)
+    assert module.out.weight.shape == (32, 64)
+    assert any(sentence.startswith("enter: 64 -> 32") for sentence in said)
+
+
+def test_the_inner_matrices_of_torch_encoders_go_and_their_attention_stays() -> None:
+    layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
+    module = nn.Sequential(nn.Linear(6, 64), layer, nn.Linear(64, 2)).eval()
+    said = cut(module, torch.zeros(2, 5, 6))
+    assert said[:-1] == ["1.linear1: 128 -> 64 channels"]
+    assert layer.self_attn.in_proj_weight.shape == (192, 64)
+
+
+def test_a_shape_written_into_the_code_is_an_error_of_the_model() -> None:
+    module = Attention(parts=(4, 16)).eval()
+    with pytest.raises(ModelError, match="torch-pruning does not understand Attention"):
+        cut(module, torch.zeros(2, 5, 6))

