@@ -49,15 +49,17 @@ class Visit:
         before = self.page.get_attribute("html", "data-runs")
         yield
         over = "old => document.documentElement.dataset.runs !== old"
-        self.page.wait_for_function(over, arg=before)
+        self.page.wait_for_function(over, arg=before, timeout=10_000)
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=_FLAGS.split())
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager
@@ -67,8 +69,10 @@ def served(app: Path) -> Iterator[str]:
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=quiet, text=True) as server:
         assert server.stdout
-        yield server.stdout.readline().strip()
-        server.terminate()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
 
 
 class _Plain(http.server.SimpleHTTPRequestHandler):
@@ -85,8 +89,10 @@ def hosted(app: Path) -> Iterator[str]:
     handler = functools.partial(_Plain, directory=app)
     with http.server.ThreadingHTTPServer(("localhost", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://localhost:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"http://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 @contextmanager
@@ -107,5 +113,5 @@ def visit(browser: Browser, url: str) -> Iterator[Visit]:
         page.on("console", lambda m: seen.said.append(m.text) if m.type != "log" else None)
         page.on("pageerror", lambda error: seen.said.append(str(error)))
         page.goto(f"{url}/")
-        page.wait_for_selector("html[data-state]", timeout=60_000)
+        page.wait_for_selector("html[data-state]", timeout=20_000)
         yield seen

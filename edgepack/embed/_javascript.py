@@ -38,7 +38,7 @@ null package private protected public return static super switch this throw true
 void while with yield constructor prototype undefined NaN Infinity Model
 """
 _RESERVED = frozenset(_WORDS.split())
-_FILES = frozenset({"golden", "raw", "inputs", "page", "picture", "runtime", "selftest"})
+_FILES = frozenset({"golden", "inputs", "page", "picture", "raw", "runtime", "selftest", "sound"})
 
 
 def context(app: App) -> dict[str, Any]:

@@ -14,9 +14,10 @@ _RUNTIME = "1.30.0"
 _CARRIED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """Of its ``dist``: all that WebAssembly on the CPU needs."""
 
-_AT_ONCE = 6_000
+_AT_ONCE = 3_000
 """Bytes of golden samples that a page may fetch when it opens; it fetches one at least."""
 
+_REST = "golden-rest.bin"
 _SCRIPTS = ("page.mjs", "inputs.mjs", "picture.mjs", "runtime.mjs")
 _PAGE = ("index.html", "page.css", *_SCRIPTS, "serve.py", "README.md")
 
@@ -33,32 +34,31 @@ class Web:
             RequestError: JavaScript cannot take a tensor of this model, or the runtime is none.
         """
         context = _javascript.context(app)
-        oldest = context["oldest"]
+        oldest, raw = context["oldest"], context["raw"]
         carried = _carried(app.runtime, oldest) if app.runtime else {}
-        first, rest = _split(_javascript.samples(app))
-        newest = max(_RUNTIME, oldest, key=_order)
-        context |= {"rest": bool(rest), "carried": bool(carried), "runtime": newest}
-        context["said"] = units.size(context["size"])
-        files = {
-            **_javascript.module(context),
-            **{file: render(f"web/{file}.jinja", context) for file in _PAGE},
-            **carried,
-            **{
-                f"{name}.deflate": zlib.compress(data, 9)
-                for name, data in _javascript.raw_files(app).items()
-            },
-            "model.onnx.deflate": zlib.compress(app.bundle.model, 9),
-            "golden.bin.deflate": first,
+        data = {"model.onnx": app.bundle.model, **_golden(app), **_javascript.raw_files(app)}
+        context |= {
+            "carried": bool(carried),
+            "runtime": max(_RUNTIME, oldest, key=_order),
+            "rest": _REST in data,
+            "said": units.size(context["size"]),
         }
-        return {**files, "golden-rest.bin.deflate": rest} if rest else files
+        page = (*_PAGE, "sound.mjs") if raw and raw["kind"] == "audio" else _PAGE
+        return {
+            **_javascript.module(context),
+            **{file: render(f"web/{file}.jinja", context) for file in page},
+            **{f"{name}.deflate": zlib.compress(content, 9) for name, content in data.items()},
+            **carried,
+        }
 
 
-def _split(samples: list[bytes]) -> tuple[bytes, bytes]:
-    """Return what the page checks when it opens, and what it checks when asked; both deflated."""
+def _golden(app: App) -> dict[str, bytes]:
+    """Return what the page checks when it opens, and apart from it what it checks when asked."""
+    samples = _javascript.samples(app)
     sizes = [len(zlib.compress(b"".join(samples[: k + 1]), 9)) for k in range(len(samples))]
     count = max(1, sum(size <= _AT_ONCE for size in sizes))
-    rest = b"".join(samples[count:])
-    return zlib.compress(b"".join(samples[:count]), 9), zlib.compress(rest, 9) if rest else b""
+    rest = {_REST: b"".join(samples[count:])} if samples[count:] else {}
+    return {"golden.bin": b"".join(samples[:count]), **rest}
 
 
 def _carried(package: Path, oldest: str) -> dict[str, bytes]:

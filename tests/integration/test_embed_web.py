@@ -1,8 +1,8 @@
 """Generated pages, opened by Chromium."""
 
 import json
-import struct
 import subprocess
+import wave
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,14 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image as Pillow
 from playwright.sync_api import Browser
 
+import edgepack
 from edgepack.bundle.open import open_bundle
 from edgepack.cli import main
 from edgepack.embed import embed
 from edgepack.runtime.model import shipped_options
 from edgepack.runtime.session import Session
-from tests import apps, browser
+from tests import apps, browser, raws
 from tests.models import proto, value
 
 MODULES = Path(__file__).parents[2] / ".node" / "node_modules"  # scripts/setup puts them there
@@ -124,6 +126,21 @@ def test_a_page_refuses_another_model_and_other_golden_numbers(
             assert "is not the file this module was generated for" in seen.text("#status")
 
 
+def test_a_page_fetches_large_golden_samples_when_asked(tmp_path: Path, chromium: Browser) -> None:
+    sides = value("x", [1, 3000]), value("y", [1, 3000])
+    node = helper.make_node("Neg", ["x"], ["y"])
+    bundle = apps.built(proto([node], inputs=sides[:1], outputs=sides[1:]), tmp_path)
+    n = open_bundle(bundle).golden.n
+    app = embedded(bundle, tmp_path / "app")
+    with browser.served(app) as url, browser.visit(chromium, url) as seen:
+        assert seen.text("#status") == f"Self-test passed: 1 of {n} golden samples."
+        assert "golden-rest.bin.deflate" not in seen.files
+        seen.page.click("#rest")
+        seen.page.wait_for_selector(f"#status:text('{n} of {n}')")
+        assert seen.text("#outputs p") == "The largest 10 of 3000 values."
+        assert seen.said == []
+
+
 def test_node_and_browser_have_the_same_module(stripes: Path, tmp_path: Path) -> None:
     bundle = open_bundle(stripes)
     web = embed(bundle, "web", tmp_path / "web")
@@ -209,13 +226,9 @@ def npy(array: npt.NDArray[np.generic], folder: Path) -> Path:
     return folder / "x.npy"
 
 
-def bitmap(pixels: npt.NDArray[np.uint8], path: Path) -> Path:
-    """Write a grey Windows bitmap; ``pixels``: uint8, both sides multiples of 4."""
-    height, width = pixels.shape
-    head = b"BM" + struct.pack("<IHHI", 54 + pixels.size * 3, 0, 0, 54)
-    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 2835, 2835, 0, 0)
-    path.write_bytes(head + info + np.repeat(pixels[::-1], 3, axis=1).tobytes())
-    return path
+def png(pixels: npt.NDArray[np.uint8], folder: Path) -> Path:
+    Pillow.fromarray(pixels).save(folder / "x.png")
+    return folder / "x.png"
 
 
 def test_a_page_takes_a_numpy_file_a_picture_and_a_drawing(
@@ -236,10 +249,10 @@ def test_a_page_takes_a_numpy_file_a_picture_and_a_drawing(
         page.fill("input[type=number] >> nth=0", "0")
         page.fill("input[type=number] >> nth=1", "255")
         with seen.ran():
-            page.set_input_files("input[type=file]", bitmap(pixels, tmp_path / "x.bmp"))
+            page.set_input_files("input[type=file]", png(pixels, tmp_path))
         assert page.input_value("textarea").split() == [str(v) for v in pixels.ravel()]
         page.set_input_files("input[type=file]", npy(image.astype(np.float64), tmp_path))
-        page.wait_for_function("error.textContent")
+        page.wait_for_function("() => error.textContent")
         assert seen.text("#error") == "the file holds float64, image takes float32."
         box = page.locator(".pen").bounding_box()
         assert box
@@ -251,6 +264,59 @@ def test_a_page_takes_a_numpy_file_a_picture_and_a_drawing(
         assert drawn[:, 3:5].min() > 20
         assert drawn[:, [0, 1, 6, 7]].max() == 0
         assert seen.said == []
+
+
+PIECES = 'mask = "mask"\nsplit = "wordpiece"\nbegin = 2\nend = 3\n'
+
+
+def test_a_page_makes_of_a_picture_what_load_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium: Browser
+) -> None:
+    declared = raws.IMAGE + raws.IMAGENET + 'resize = "bilinear"\n'
+    bundle = raws.built(raws.image(3), declared, tmp_path, monkeypatch).absolute()
+    photo = np.random.default_rng(2).integers(0, 256, (11, 16, 3), np.uint8)
+    app = embedded(bundle, tmp_path / "app")
+    with browser.served(app) as url, browser.visit(chromium, url) as seen:
+        with seen.ran():
+            seen.page.set_input_files("input[type=file]", png(photo, tmp_path))
+        made = np.array(seen.page.input_value("textarea").split(), np.float32)
+        assert seen.page.text_content("#rows tr") == "1its inputs, from pixels00"
+        assert seen.said == []
+    assert made.tobytes() == edgepack.load(bundle).run_raw(photo)["y"].tobytes()
+
+
+def test_a_page_takes_a_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium: Browser
+) -> None:
+    bundle = raws.built(raws.text(mask=True), raws.TEXT + PIECES, tmp_path, monkeypatch).absolute()
+    app = embedded(bundle, tmp_path / "app")
+    with browser.served(app) as url, browser.visit(chromium, url) as seen:
+        seen.page.fill("#text", "The cats!")
+        with seen.ran():
+            seen.page.press("#text", "Enter")
+        found = [float(text) for text in seen.values()]
+        assert seen.said == []
+    assert found == edgepack.load(bundle).run_raw("The cats!")["y"].ravel().tolist()
+
+
+def test_a_page_takes_a_file_of_sound_frame_by_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chromium: Browser
+) -> None:
+    bundle = raws.built(raws.audio(), raws.AUDIO, tmp_path, monkeypatch).absolute()
+    samples = np.random.default_rng(3).integers(-999, 999, 18).astype(np.int16)
+    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+        file.setparams((1, 2, 16000, len(samples), "NONE", ""))
+        file.writeframes(samples.tobytes())
+    app = embedded(bundle, tmp_path / "app")
+    with browser.served(app) as url, browser.visit(chromium, url) as seen:
+        with seen.ran():
+            seen.page.set_input_files("#sound", tmp_path / "x.wav")
+        found = [float(text) for text in seen.values()]
+        assert seen.said == []
+    model = edgepack.load(bundle)
+    for at in range(0, 16, 4):
+        last = model.run_raw(samples[at : at + 4])["y"].ravel()
+    assert found == pytest.approx(last, rel=1e-3)
 
 
 def test_a_page_carries_state_until_a_new_sequence(
