@@ -113,7 +113,8 @@ def bench(
         return tuning.tune(subjects, seconds, json, quiet)
     tell = terminal.silence if quiet else terminal.progress
     found, said = _measured(subjects, how, against or (), tell)
-    return results.report(found, said, Files(form, out, html), json=json)
+    code = results.report(found, said, Files(form, out, html), json=json)
+    return code if len(found) == len(subjects) else results.INTERRUPTED
 
 
 def _measured(
@@ -144,7 +145,12 @@ def _here(
 
     found: list[Result] = []
     for each in subjects:
-        found.append(Measurement(each, how, tell).measure())
+        try:
+            found.append(Measurement(each, how, tell).measure())
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            break
         if found[-1].ended == "interrupted":
             break
     return found
