@@ -52,7 +52,7 @@ def bench(
     ] = None,
     suite: Annotated[
         Path | None,
-        typer.Option(help="TOML file: models x targets x devices x scenarios; see below."),
+        typer.Option(help="TOML file: models x targets x devices x scenarios; as shown above."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     form: Annotated[
@@ -71,12 +71,16 @@ def bench(
     with --against, with 8 where a model is slower than in earlier runs, with 9 where that cannot
     be told.
 
-    A suite is a file of models x targets x devices x scenarios, such as
+    A suite is a file of models x targets x devices x scenarios. A failed cell leaves the others,
+    and the highest exit code is returned:
 
-    models = ["dist/digits-{target}.edgepack"]; targets = ["x86_64", "arm64"];
-    devices = ["local", "qemu:cortex-a72"]; scenarios = ["single", {scenario = "cold", runs = 9}]
+    models = ["dist/digits-{target}.edgepack"]
 
-    (a key a line); a failed cell leaves the others, and the highest exit code is returned.
+    targets = ["x86_64", "arm64"]
+
+    devices = ["local", "qemu:cortex-a53"]
+
+    scenarios = ["single", {scenario = "cold", runs = 9}]
 
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
