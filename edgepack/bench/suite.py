@@ -4,7 +4,7 @@ Example::
 
     models = ["dist/digits-{target}.edgepack", {path = "float.onnx", shape = {x = [1, 64]}}]
     targets = ["x86_64", "arm64"]
-    devices = ["local", "ssh://pi@kitchen", "qemu:cortex-a72"]
+    devices = ["local", "ssh://pi@kitchen", "qemu:cortex-a53"]
     scenarios = ["single", {scenario = "server", rate = 20.0}]
     threads = 1
 

@@ -17,6 +17,7 @@ from edgepack.bench import formats, measured, scenario, subject, visit
 from edgepack.bench.measure import Measurement
 from edgepack.bench.measured import File, Process, Samples
 from edgepack.bench.summary import summarize
+from edgepack.cli import bench as cli
 from tests.models import Array, proto, value
 
 
@@ -123,6 +124,19 @@ def test_what_was_measured_before_an_interrupt_is_kept(tmp_path: Path) -> None:
     assert result.ended == "interrupted"
     assert len(result.processes) == 2
     assert "ended" in {each.name for each in summarize(result).cautions}
+
+
+def test_an_interrupt_at_the_start_of_a_second_model_keeps_the_first(tmp_path: Path) -> None:
+    begun: list[str] = []
+
+    def interrupt(sentence: str) -> None:
+        begun.append(sentence)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+
+    how = scenario.make("single", runs=5, seconds=5.0, processes=1)
+    two = [subject.read(model(tmp_path), 1, {})] * 2
+    assert [each.ended for each in cli._here(cli.Work(two, how, interrupt, None))] == [""]
 
 
 def test_a_run_that_drifted_or_was_overloaded_is_invalid(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from onnx import helper, load_model_from_string
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
-from edgepack.bench import arms, record, remote, subject, tuning
+from edgepack.bench import arms, record, remote, series, subject, suite, tuning
 from edgepack.bench.contest import Contest, Terms
 from edgepack.bench.ground import There
 from edgepack.bench.verdict import Bars, judge
@@ -198,6 +198,22 @@ def test_what_was_measured_is_kept_where_the_connection_is_lost_for_good(
     (result,) = json.loads(out.read_text())["results"]
     assert 0 < len(result["samples"]["wall"]) < 500
     assert "was lost" in result["incomplete"]
+
+
+def test_a_cell_of_a_suite_is_timed_there_and_only_in_the_scenario_it_offers(
+    device: Device, tmp_path: Path
+) -> None:
+    path, name = model_in(tmp_path), device_of(device).name
+    (tmp_path / "suite.toml").write_text(
+        f'models = ["{path.name}"]\ndevices = ["{name}"]\nthreads = 1\n'
+        'scenarios = [{scenario = "single", runs = 7, warmup = 1}, "cold"]\n'
+    )
+    tour = series.Series(suite.read(tmp_path / "suite.toml"))
+    assert tour.measure()
+    timed, cold = tour.cells
+    assert timed.remote is not None
+    assert len(timed.remote.samples["wall"]) == 7
+    assert "for this machine only" in cold.skipped
 
 
 def test_an_agent_ends_with_its_connection(device: Device) -> None:

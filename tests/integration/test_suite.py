@@ -82,6 +82,21 @@ def test_made_up_inputs_that_do_not_fit_are_asked_for_before_anything_is_measure
     assert not (folder / "all.json").exists()  # it would be there after a first cell
 
 
+def test_the_example_of_the_help_is_a_suite(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "--help"]) == 0
+    keys = ("models", "targets", "devices", "scenarios")
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    shown = [line for line in lines if line.startswith(tuple(f"{key} = " for key in keys))]
+    assert len(shown) == len(keys)
+    (folder / "dist").mkdir()
+    for target in ("x86_64", "arm64"):
+        (folder / "dist" / f"digits-{target}.edgepack").write_bytes(b"")
+    (folder / "suite.toml").write_text("\n".join(shown))
+    assert len(suite.read(folder / "suite.toml")) == 2 * 2 * 2
+
+
 def test_what_the_file_says_is_refused_beside_it(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

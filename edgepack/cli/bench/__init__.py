@@ -55,7 +55,7 @@ def bench(
     ] = None,
     suite: Annotated[
         Path | None,
-        typer.Option(help="TOML file: models x targets x devices x scenarios; see below."),
+        typer.Option(help="TOML file: models x targets x devices x scenarios; as shown above."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     form: Annotated[
@@ -77,12 +77,16 @@ def bench(
     with --against, with 8 where a model is slower than in earlier runs, with 9 where that cannot
     be told.
 
-    A suite is a file of models x targets x devices x scenarios, such as
+    A suite is a file of models x targets x devices x scenarios. A failed cell leaves the others,
+    and the highest exit code is returned:
 
-    models = ["dist/digits-{target}.edgepack"]; targets = ["x86_64", "arm64"];
-    devices = ["local", "qemu:cortex-a72"]; scenarios = ["single", {scenario = "cold", runs = 9}]
+    models = ["dist/digits-{target}.edgepack"]
 
-    (a key a line); a failed cell leaves the others, and the highest exit code is returned.
+    targets = ["x86_64", "arm64"]
+
+    devices = ["local", "qemu:cortex-a53"]
+
+    scenarios = ["single", {scenario = "cold", runs = 9}]
 
     Example: edgepack bench dist/digits-x86_64.edgepack --threads 1
     """
@@ -118,7 +122,8 @@ def bench(
         return tuning.tune(subjects, seconds, json, quiet)
     tell = terminal.silence if quiet else terminal.progress
     found, said = _measured(Work(subjects, how, tell, profile), against or ())
-    return results.report(found, said, Files(form, out, html), json=json)
+    code = results.report(found, said, Files(form, out, html), json=json)
+    return code if len(found) == len(subjects) else results.INTERRUPTED
 
 
 def _only_here(given: dict[str, object]) -> None:
@@ -168,7 +173,12 @@ def _here(work: Work) -> "list[Result]":
     found: list[Result] = []
     for each in work.subjects:
         measurement = Measurement(each, work.how, work.tell, profile=work.profile is not None)
-        found.append(measurement.measure())
+        try:
+            found.append(measurement.measure())
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            break
         if work.profile is not None:
             write_whole(work.profile, measurement.trace)
         if found[-1].ended == "interrupted":
