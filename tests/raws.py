@@ -40,6 +40,13 @@ def text(*, mask: bool = False, kind: int = TensorProto.INT64) -> onnx.ModelProt
     )
 
 
+def open_text() -> onnx.ModelProto:
+    """Return a model of token numbers, as many as come."""
+    node = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT)
+    inputs, outputs = [value("x", ["n", "t"], TensorProto.INT64)], [value("y", ["n", "t"])]
+    return proto([node], inputs=inputs, outputs=outputs)
+
+
 def audio() -> onnx.ModelProto:
     """Return a model of hn = h + x and y = 2 hn."""
     nodes = [

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 
 from edgepack.bundle.golden import Array, Golden
 from edgepack.spec.manifest import Manifest
-from edgepack.spec.preprocess import Audio, Image, Rule, Text, misfit
+from edgepack.spec.preprocess import Audio, Image, Rule, Text, misfit, shape
 from edgepack.spec.signature import Signature, TensorSpec
 
 MANIFEST, MODEL, GOLDEN = "manifest.json", "model.onnx", "golden.npz"
@@ -170,6 +170,8 @@ def bad_preprocess(
         return reason
     if isinstance(rule, Text) and f"assets/{rule.vocabulary}" not in extras:
         return f"it lacks its vocabulary {rule.vocabulary!r}"
+    if golden.inputs[rule.input].shape[1:] != shape(rule, signature.input(rule.input)):
+        return "its golden samples have another shape than raw input becomes"
     if golden.raw.keys() != {rule.input} or not _is_raw(golden.raw[rule.input], rule):
         return "its golden samples have no raw input of the kind that it takes"
     return None

@@ -69,10 +69,14 @@ def _pixels(rule: Image, planes: Array) -> npt.NDArray[np.uint8]:
 def _audio(rule: Audio, sample: Array | None) -> Array:
     if sample is None:
         return (np.arange(rule.frame) * 257 % 65536 - 32768).astype(np.int16)
-    values = sample.astype(np.float64).ravel()[-rule.frame :]
+    # The model may hear more at once than a frame, or less: the end of it, silence before.
+    values = np.zeros(rule.frame)
+    heard = sample.astype(np.float64).ravel()[-rule.frame :]
+    values[rule.frame - len(heard) :] = heard
     codes = np.rint(values / rule.scale).clip(-32768, 32767)
     ends = np.array([-32768, 32767]) * rule.scale
-    _near(rule, np.abs(codes * rule.scale - values).max(), abs(rule.scale), ends)
+    # A whole step: data that were clipped to 1 reach one step beyond the largest code.
+    _near(rule, np.abs(codes * rule.scale - values).max(), 2 * abs(rule.scale), ends)
     return codes.astype(np.int16)
 
 

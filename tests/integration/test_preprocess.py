@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from edgepack.bundle.open import open_bundle
 from edgepack.bundle.pack import pack
 from edgepack.cli import main
 from edgepack.runtime.model import ready
+from edgepack.spec.preprocess import Image, Text, encode
 from tests import raws
 
 
@@ -96,6 +98,7 @@ def test_a_self_test_fails_where_raw_input_becomes_another_sample(
         ({"preprocess.json": b"{}\n"}, "missing required field"),
         ({"preprocess.json": None}, "nothing says whose"),
         ({"raw": {}}, "no raw input of the kind"),
+        ({"preprocess.json": encode(Image("x", (9000, 9000)))}, "gives shape"),
         ({"raw": {"x": np.zeros((1, 5, 7, 3), np.float32)}}, "no raw input of the kind"),
         ({"raw": {"x": np.zeros((99, 5, 7, 3), np.uint8)}}, "more raw inputs than samples"),
     ],
@@ -110,6 +113,19 @@ def test_a_bundle_whose_parts_contradict_each_other_is_refused(
     kept = {name: data for name, data in {**members, **change}.items() if data is not None}
     with pytest.raises(SafetyError, match=reason):
         pack(bundle.manifest, kept)
+
+
+def test_a_size_that_the_golden_samples_do_not_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The model leaves the length open: nothing else would keep a reader from making room for it.
+    bundle = open_bundle(raws.built(raws.open_text(), raws.TEXT, tmp_path, monkeypatch))
+    assert isinstance(bundle.preprocess, Text)
+    longer = encode(msgspec.structs.replace(bundle.preprocess, length=1 << 24))
+    members = {"model.onnx": bundle.model, "golden.npz": golden.encode(bundle.golden)}
+    members |= {**bundle.extras, "preprocess.json": longer}
+    with pytest.raises(SafetyError, match="another shape than raw input becomes"):
+        pack(bundle.manifest, members)
 
 
 def test_data_that_the_declared_preprocessing_cannot_give_are_refused(

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,9 @@ from edgepack.base.reference import load_object
 from edgepack.compress.prune_channels import PruneChannels
 from edgepack.data.samples import open_dataset
 from edgepack.plan import plan
+from edgepack.runtime.raw.image import sample
 from edgepack.spec import project, recipe, target
+from edgepack.spec.preprocess import Image
 from edgepack.spec.signature import Signature, TensorSpec
 from edgepack.training.channels import Aim, prune, to_aim
 from edgepack.training.groups import Importance
@@ -38,6 +41,15 @@ def test_its_recipe_prunes_distills_and_quantizes() -> None:
     assert isinstance(found.compress[0].step, PruneChannels)
     assert found.compress[0].step.round_to == 8
     assert project.load(VISION) is not None
+
+
+def test_pixels_become_what_its_data_hold() -> None:
+    found = project.load(VISION)
+    assert found is not None
+    assert isinstance(found.preprocess, Image)
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    wanted = (pixels[None, None] / 255).astype(np.float32)  # as data.py does
+    np.testing.assert_array_equal(sample(pixels, found.preprocess), wanted)
 
 
 def test_half_of_its_channels_can_be_removed_in_blocks() -> None:

@@ -5,6 +5,7 @@ are, and what other languages do is held to them bit for bit by each app's self-
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,12 +31,15 @@ class Preprocessor:
         """Prepare for a model that ``rule`` fits; ``assets`` are members of the bundle."""
         self.rule = rule
         self._signature = signature
-        self._words: dict[bytes, int] = {}
-        if isinstance(rule, spec.Text):
-            self._words = text.read_vocabulary(assets[f"assets/{rule.vocabulary}"])
+        self._assets = assets
         self._frames: audio.Frames | None = None
         if isinstance(rule, spec.Audio):
             self._frames = audio.Frames(rule.frame, rule.step)
+
+    @cached_property
+    def _words(self) -> dict[bytes, int]:
+        assert isinstance(self.rule, spec.Text)
+        return text.read_vocabulary(self._assets[f"assets/{self.rule.vocabulary}"])
 
     @property
     def vocabulary(self) -> list[bytes]:
