@@ -2,7 +2,8 @@
 
 Usage: ``python benchmarks/neutral_timer.py INPUT.npz FLOAT.onnx OTHER.onnx ...``.
 Each round makes a fresh session of every model and runs them in turn; a session's time is the
-lower quartile of its runs' thread CPU time (1 thread). Ratios are to the first model.
+lower quartile of its runs' thread CPU time (1 thread). Ratios are to the first model. Each model
+gets those arrays of INPUT.npz that its inputs name.
 """
 
 import json
@@ -26,12 +27,13 @@ def one_round(models: list[str], feeds: dict[str, np.ndarray], turn: int) -> lis
     sessions = {
         i: ort.InferenceSession(models[i], options, ["CPUExecutionProvider"]) for i in order
     }
+    given = {i: {x.name: feeds[x.name] for x in sessions[i].get_inputs()} for i in order}
     times: dict[int, list[float]] = {i: [] for i in order}
-    spent = {i: min(time_runs(sessions[i], feeds, WARM)) for i in order}
+    spent = {i: min(time_runs(sessions[i], given[i], WARM)) for i in order}
     runs = max(5, int(BUDGET / BLOCKS / max(spent.values())))
     for _ in range(BLOCKS):
         for i in order:
-            times[i] += time_runs(sessions[i], feeds, runs)
+            times[i] += time_runs(sessions[i], given[i], runs)
     return [float(np.percentile(times[i], 25)) for i in range(len(models))]
 
 

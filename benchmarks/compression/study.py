@@ -48,6 +48,7 @@ class Task:
         folder: To work in.
         loss: What is made small.
         most: Training samples, at most.
+        max_drop: What int8 may lose on the samples kept out before layers stay in float.
     """
 
     template: str
@@ -57,6 +58,7 @@ class Task:
     folder: Path
     loss: Callable[..., torch.Tensor] = cross_entropy
     most: int = 1_000_000
+    max_drop: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,9 @@ class Study:
         """Build a bundle, judged by the samples kept out; return its files and precision."""
         example = self.called("model.py", "example_inputs")
         program = self.task.folder / f"{name}.pt2"
-        batch = torch.export.Dim("batch")
-        traced = torch.export.export(module, example, dynamic_shapes=[{0: batch}] * len(example))
-        torch.export.save(traced, program)
+        shape = enumerate(self.task.face.inputs[0].shape)
+        free = {axis: torch.export.Dim.AUTO for axis, size in shape if isinstance(size, str)}
+        torch.export.save(torch.export.export(module, example, dynamic_shapes=[free]), program)
         kept = self.kept_out
         out = self.task.folder / f"{name} {Path(recipe).stem}"
         built = edgepack.build(
@@ -120,7 +122,7 @@ class Study:
             calib=list(self.called("data.py", "calibration")),
             evaluation=list(zip(kept.samples, kept.labels, kept.groups, strict=True)),
             metric=self.task.metric.name,
-            max_drop=1.0,
+            max_drop=self.task.max_drop,
             prefer="size",
             out=str(out),
             force=True,

@@ -26,9 +26,9 @@ def init(
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
-    """Start a project that builds as it is.
+    """Start a project: a model, its data and an edgepack.toml.
 
-    It holds a model, its data and an edgepack.toml.
+    digits builds as it is; text, vision and voice say what to install and train first.
 
     Example: edgepack init digits -o my-digits
     """
@@ -58,7 +58,8 @@ def init(
         terminal.show_json({"folder": str(folder), "files": files})
         return
     terminal.say(f"{folder}: {', '.join(files)}")
-    terminal.say(f"next: cd {folder} && edgepack build")
+    first = "python train.py && " if "train.py" in files else ""
+    terminal.say(f"next: cd {folder} && {first}edgepack build")
 
 
 def _start(template: Path, folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import edgepack
 from edgepack.base.errors import DataError, ModelError
 from edgepack.base.reference import load_object
+from edgepack.cli import main
 from edgepack.data.samples import open_dataset
 from edgepack.spec.signature import Signature, TensorSpec
 from edgepack.training.channels import Aim, prune, to_aim
@@ -18,6 +19,14 @@ from tests.mails import write_mails
 
 TEXT = Path(edgepack.__file__).parent / "templates" / "text"
 FACE = Signature((TensorSpec("tokens", "int64", ("batch", 64)),), ())
+
+
+@pytest.mark.parametrize("name", ["text", "vision", "voice"])
+def test_init_says_to_train_before_the_build(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", name, "-o", str(tmp_path / "mine")]) == 0
+    assert "python train.py && edgepack build" in capsys.readouterr().out
 
 
 @pytest.fixture
