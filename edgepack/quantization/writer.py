@@ -6,9 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import Array, add_constant, constant
 from edgepack.graph.kernels import INTEGER_OUTPUT, WEIGHTED
 from edgepack.quantization.placement import Placement, is_depthwise, output_axis
+from edgepack.quantization.refine import refine
 from edgepack.quantization.scales import ActivationScale, least_scales, quantize_weight
 from edgepack.quantization.scheme import Scheme
 
@@ -25,11 +27,14 @@ class Writer:
         scheme: Scheme,
         plan: Placement,
         scales: Mapping[ir.Value, ActivationScale],
+        moments: Mapping[str, Moments],
     ) -> None:
+        """Prepare edits; matrices of which ``moments`` are known, by name, are rounded by GPTQ."""
         self._graph = graph
         self._scheme = scheme
         self._plan = plan
         self._scales = dict(scales)
+        self._moments = moments
 
     def write(self) -> Iterator[Note]:
         """Absorb clamps, then make each node integer and each marked tensor a Q/DQ pair."""
@@ -108,6 +113,8 @@ class Writer:
             least_scales(bias, step, weight.shape[axis]),
             depthwise=depthwise,
         )
+        seen = self._moments.get(where)
+        packed = refine(packed, weight, seen, pair_law=self._scheme.pair_law)
         self._restore(node, 1, (packed.codes, packed.scale, packed.zero_point, axis))
         if bias is not None and self._scheme.integer_bias:
             codes, scale = quantize_bias(bias, packed.scale, step)
