@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Self
 import onnx_ir as ir
 
 from edgepack.base.errors import ModelError, RequestError, nearest
+from edgepack.calibration.moments import Moments
 from edgepack.graph.copying import private_copy
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.quantization.bias import correct
@@ -22,9 +23,12 @@ from edgepack.quantization.placement import place
 from edgepack.quantization.rows import flatten
 from edgepack.quantization.scales import activation_scale
 from edgepack.quantization.scheme import scheme_for
-from edgepack.quantization.writer import Writer
+from edgepack.quantization.writer import Known, Writer
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
+
+_MATRICES = frozenset({"MatMul", "Gemm"})
+"""Rounded by GPTQ. Of convolutions kernels read K in several orders, each under the pair law."""
 
 
 class QuantizeStatic(Step, frozen=True):
@@ -38,11 +42,13 @@ class QuantizeStatic(Step, frozen=True):
         exclude: Names of nodes to leave in float.
         correct_bias: Whether to take the mean error of each channel out of its bias, where that
             lowers the noise on calibration data that it was not measured on.
+        rounding: Of matrices: ``gptq`` makes up for errors on the inputs that were seen.
     """
 
     ranges: Literal["auto", "minmax", "percentile", "entropy", "mse"] = "minmax"
     exclude: tuple[str, ...] = ()
     correct_bias: bool = False
+    rounding: Literal["gptq", "nearest"] = "nearest"
     keeps: ClassVar[Keeps] = "interface"
 
     def fit(self, target: Target) -> Self | Skip:
@@ -76,8 +82,9 @@ class QuantizeStatic(Step, frozen=True):
         if roots and self.ranges == "auto":
             yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
-        writer = Writer(graph, scheme, plan, scales, ctx.learned.weights)
-        yield from self._write(model, writer, ctx)
+        moments = self._moments(model, tuple(plan.integer), ctx)
+        known = Known(ctx.learned.weights, moments)
+        yield from self._write(model, Writer(graph, scheme, plan, scales, known), ctx)
         yield from (Edit(where, reason, left=True) for where, reason in left)
 
     def _write(self, model: ir.Model, writer: Writer, ctx: Context) -> Iterator[Edit]:
@@ -89,6 +96,14 @@ class QuantizeStatic(Step, frozen=True):
             what = correct(model, float_, ctx.rows)
             if what:
                 yield Edit("graph", what)
+
+    def _moments(
+        self, model: ir.Model, nodes: tuple[ir.Node, ...], ctx: Context
+    ) -> Mapping[str, Moments]:
+        """Return the second moments of the inputs of integer matrices, where GPTQ needs them."""
+        if self.rounding == "nearest" or ctx.second is None:
+            return {}
+        return ctx.second(model, tuple(str(n.name) for n in nodes if n.op_type in _MATRICES))
 
     def _methods(self, model: ir.Model, roots: tuple[str, ...], ctx: Context) -> Mapping[str, str]:
         """Return the range method of each tensor."""

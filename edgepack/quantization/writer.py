@@ -1,15 +1,18 @@
 """Writes a decided placement into a graph as QuantizeLinear and DequantizeLinear."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import Array, add_constant, constant
 from edgepack.graph.kernels import INTEGER_OUTPUT, WEIGHTED
 from edgepack.quantization.learned import WeightScale
 from edgepack.quantization.placement import Placement, is_depthwise, output_axis
+from edgepack.quantization.refine import refine
 from edgepack.quantization.scales import (
     ActivationScale,
     least_scales,
@@ -21,7 +24,21 @@ from edgepack.quantization.scheme import Scheme
 Note = tuple[str, str]
 """Where, and what was done."""
 
-_MEASURED: Mapping[str, WeightScale] = {}
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of weights before they are rounded, by node.
+
+    Attributes:
+        learned: Scales that training found.
+        moments: Second moments of what matrices multiply; those matrices are rounded by GPTQ.
+    """
+
+    learned: Mapping[str, WeightScale] = field(default_factory=dict)
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+
+_NOTHING = Known()
 
 
 class Writer:
@@ -33,11 +50,11 @@ class Writer:
         scheme: Scheme,
         plan: Placement,
         scales: Mapping[ir.Value, ActivationScale],
-        learned: Mapping[str, WeightScale] = _MEASURED,
+        known: Known = _NOTHING,
     ) -> None:
-        """Prepare to edit; ``learned`` holds the scales of weights that training found, by node."""
+        """Prepare to edit ``graph``, whose tensors in ``scales`` become integers."""
         self._graph = graph
-        self._learned = learned
+        self._known = known
         self._scheme = scheme
         self._plan = plan
         self._scales = dict(scales)
@@ -113,9 +130,11 @@ class Writer:
         axis, depthwise = output_axis(node), is_depthwise(node)
         step = self._input_scale(node)
         weight, least = weight.astype(np.float32), least_scales(bias, step, weight.shape[axis])
-        found = self._learned.get(where)
+        found = self._known.learned.get(where)
         if found is None:
             packed = quantize_weight(weight, axis, self._scheme, least, depthwise=depthwise)
+            seen = self._known.moments.get(where)
+            packed = refine(packed, weight, seen, pair_law=self._scheme.pair_law)
         else:
             rule = (found.scale, found.limit)
             packed = round_weight(weight, axis, self._scheme, rule, depthwise=depthwise)
