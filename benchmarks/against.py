@@ -57,10 +57,10 @@ def by_test(groups: Sequence[Sequence[float]]) -> Iterator[bool]:
         yield bool(ttest_ind(one, other, equal_var=False).pvalue < baseline.ERROR)
 
 
-def by_five(levels: Sequence[float], step: int) -> Iterator[bool]:
+def by_five(levels: Sequence[float], step: int, bars: Bars) -> Iterator[bool]:
     """Tell of every ``step``-th run whether it is called different from the five before it."""
     for number in range(5, len(levels), step):
-        said = baseline.judge(levels[number - 5 : number], levels[number], Bars(0.0))
+        said = baseline.judge(levels[number - 5 : number], levels[number], bars)
         yield said.decision in {"slower", "faster"}
 
 
@@ -87,8 +87,14 @@ def main(folder: str, total: str = "200", seconds: str = "inf") -> None:
         "nominal": baseline.ERROR,
         "all samples of two runs": rate(list(by_test(pooled)), independent=False),
         "processes of two runs": rate(list(by_test([*map(processes, runs)])), independent=False),
-        "bench --against of five runs": rate(list(by_five(levels, 1)), independent=False),
-        "of disjoint runs": rate(list(by_five(levels, 6)), independent=True),
+        "bench --against of five runs": rate(
+            list(by_five(levels, 1, Bars(0.0))), independent=False
+        ),
+        "of disjoint runs": rate(list(by_five(levels, 6, Bars(0.0))), independent=True),
+        "of five runs, 0.5 % tolerated": rate(list(by_five(levels, 1, Bars())), independent=False),
+        "correlation of a run with the next": round(
+            float(np.corrcoef(levels[:-1], levels[1:])[0, 1]), 3
+        ),
         "deviation of runs": round(float(np.std(levels, ddof=1)), 5),
         "load": round(float(np.mean([each.before.load or 0.0 for each in runs])), 1),
         "machine": runs[0].machine["cpu"],

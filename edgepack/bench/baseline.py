@@ -5,7 +5,9 @@ share. Neither samples nor processes of one run show how far runs differ, so a s
 several earlier runs, and the new one is held against what another run of theirs would give.
 Source: the prediction interval of one more draw, Hahn and Meeker 1991, "Statistical Intervals",
 section 4.8; a run's log 25th percentile is the draw. Taken after the runs that it is compared
-with, a new run is no control for what changed meanwhile: that takes ``edgepack compare``.
+with, a new run is no control for what changed meanwhile: that takes ``edgepack compare``. Earlier
+runs that followed each other at once are alike, and spread less than those of different days;
+how often that misleads is in ``benchmarks/against.py``.
 """
 
 import math
