@@ -25,7 +25,7 @@ _ROUNDS = 8
 _WORTH = 0.99
 """Share of the time, in the middle round, below which a prefix is worth taking."""
 
-_BLOCKS, _WARM, _SECONDS = 6, 2, 0.2
+_BLOCKS, _WARM, _SECONDS = 6, 2, 0.1
 """Turns of a session in a round, untimed runs before them, and seconds of all turns."""
 
 _SLOWEST = 0.25
