@@ -1,4 +1,4 @@
-"""Peak memory and CPU time of a command for 32 and for 512 calibration samples.
+"""Peak memory and CPU time of a command for 32 and for 1,024 calibration samples.
 
 Usage: ``python benchmarks/calibration_memory.py COMMAND...``; in each argument ``{n}`` becomes
 the number of samples and ``{out}`` a folder that is thrown away. Example::
@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 
-COUNTS = (32, 512)
+COUNTS = (32, 1024)
 REPEATS = 3
 
 

@@ -119,6 +119,24 @@ def resnet18(size: int = 224, width: int = 64, classes: int = 1000) -> ModelProt
     return b.model(b.head(x, channels, classes), (1, 3, size, size))
 
 
+def resnet50(size: int = 224, width: int = 64, classes: int = 1000) -> ModelProto:
+    """Return ResNet-50, strides in the 3 x 3 convolutions. Source: as ``resnet18``."""
+    b = Builder()
+    x = b.node("Relu", b.conv("x", (3, width, 7), 2))
+    x, channels = b.node("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4), width
+    for index, repeats in enumerate((3, 4, 6, 3)):
+        narrow = width << index
+        for block in range(repeats):
+            stride = 2 if index and not block else 1
+            y = b.node("Relu", b.conv(x, (channels, narrow, 1)))
+            y = b.node("Relu", b.conv(y, (narrow, narrow, 3), stride))
+            y = b.conv(y, (narrow, 4 * narrow, 1))
+            if not block:
+                x = b.conv(x, (channels, 4 * narrow, 1), stride)
+            x, channels = b.node("Relu", b.node("Add", x, y)), 4 * narrow
+    return b.model(b.head(x, channels, classes), (1, 3, size, size))
+
+
 def ds_cnn(width: int = 64, blocks: int = 4) -> ModelProto:
     """Return a key-word net on 49 x 10 features. Source: Zhang et al. 2017, arXiv:1711.07128."""
     b = Builder()
@@ -180,6 +198,49 @@ def lstm(steps: int = 50, units: int = 128, inputs: int = 40) -> ModelProto:
     return b.model(
         b.node("Gemm", flat, weight, b.normal(12, scale=0.1), transB=1), (steps, 1, inputs)
     )
+
+
+def keyword_cnn(width: int = 64, blocks: int = 4) -> ModelProto:
+    """Return the key-word net of MLPerf Tiny. Source: Banbury et al. 2021, arXiv:2106.07597."""
+    b = Builder()
+    weight, bias = b.normal(width, 1, 10, 4, scale=(2 / 40) ** 0.5), b.normal(width, scale=0.1)
+    x = b.node("Relu", b.node("Conv", "x", weight, bias, pads=[5, 1, 5, 1], strides=[2, 2]))
+    for _ in range(blocks):
+        x = b.node("Relu", b.conv(x, (width, width, 3), depthwise=True))
+        x = b.node("Relu", b.conv(x, (width, width, 1)))
+    return b.model(b.head(x, width, 12), (1, 1, 49, 10))
+
+
+def keyword_lstm(steps: int = 98, units: int = 128, inputs: int = 40) -> ModelProto:
+    """Return two LSTMs over ``(1, steps, inputs)`` and a classifier of the last step.
+
+    As torch exports it: the batch comes first, and its gates are put into the order of ONNX
+    inside the graph.
+    """
+    b = Builder()
+    x = b.node("Transpose", "x", perm=[1, 0, 2])
+    for size in (inputs, units):
+        weights = [_gates(b, b.normal(4 * units, k, scale=k**-0.5), units) for k in (size, units)]
+        biases = [_gates(b, b.normal(4 * units, scale=0.1), units) for _ in range(2)]
+        weight, again = (b.node("Unsqueeze", w, b.constant(np.array([0]))) for w in weights)
+        bias = b.node("Unsqueeze", b.node("Concat", *biases, axis=0), b.constant(np.array([0])))
+        y = b.node("LSTM", x, weight, again, bias, hidden_size=units)
+        x = b.node("Squeeze", y, b.constant(np.array([1])))
+    y = b.node("Transpose", x, perm=[1, 0, 2])
+    last = b.node("Gather", y, b.constant(np.int64(steps - 1)), axis=1)
+    weight = b.normal(12, units, scale=units**-0.5)
+    return b.model(
+        b.node("Gemm", last, weight, b.normal(12, scale=0.1), transB=1), (1, steps, inputs)
+    )
+
+
+def _gates(b: Builder, value: str, units: int) -> str:
+    """Reorder input, forget, cell, output to input, output, forget, cell."""
+    parts = [
+        b.node("Slice", value, *(b.constant(np.array([n * units])) for n in (gate, gate + 1)))
+        for gate in (0, 3, 1, 2)
+    ]
+    return b.node("Concat", *parts, axis=0)
 
 
 def mlp(inputs: int = 256, width: int = 512, layers: int = 3, rows: int = 1) -> ModelProto:

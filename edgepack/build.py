@@ -1,9 +1,9 @@
-"""The story of a build: plan -> compress -> export -> rewrite -> gate -> measure -> pack."""
+"""The story of a build: plan -> compress -> export -> rewrite -> gate -> tune -> pack."""
 
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,26 @@ from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
 from edgepack.gate.candidates import (
     Rewritten,
-    Smaller,
     keeps_values,
     rewrite,
     rewrite_smaller,
+    uncompressed,
 )
-from edgepack.gate.choose import Chooser, Chosen, Items, Terms, mode
+from edgepack.gate.choose import Chooser, Chosen, Items, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
+from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
+from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
+from edgepack.gate.tuned import Settled, Tuned, tune
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
+from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
 from edgepack.intake.compressed import Compressed, Compressor, helps_only
 from edgepack.intake.data import Data
+from edgepack.intake.raw import Declared
 from edgepack.intake.request import Job, Request
 from edgepack.intake.source import Source
 from edgepack.plan import Plan
@@ -37,6 +42,7 @@ from edgepack.report.built import Built
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import runtime_of
+from edgepack.spec.signature import Signature
 
 Tell = Callable[[str], None]
 """Takes each sentence of progress."""
@@ -78,21 +84,26 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
         EdgepackError: The request, the model or the data do not serve any target.
     """
     job = check(request)
+    declared = intake_raw.load(job.preprocess, job.folder)
     for note in job.notes:
         tell(note)
-    replayed = None if request.replay is None else _replayed(request.replay, job)
+    first = job.plans[0].target.name
+    replayed = None if request.replay is None else record.load(request.replay, first)
     tell(f"reading {job.request.model}")
     source = intake_source.load(job)
+    intake_raw.require(declared, source.signature)
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
     items = data.judge or _made_up(source)
-    compressor = Compressor(job, source, data, tell)
+    again = None if replayed is None else replayed.decided
+    compressor = Compressor(job, source, data, tell, again)
     if helps_only():
         for plan in job.plans:
             compressor.compress(plan)
         return
-    work = Work(job, source, data, items, compressor, replayed, tell)
+    raw = None if declared is None else _raw(declared, source.signature, data)
+    work = Work(job, source, data, items, compressor, replayed, tell, raw)
     for plan, path in zip(job.plans, job.paths, strict=True):
         try:
             yield _one(work, plan, path)
@@ -119,17 +130,18 @@ def _made_up(source: Source) -> Items:
     return items
 
 
-def _replayed(path: Path, job: Job) -> record.Report:
-    """Read the report to replay; it must be of the target that is built."""
-    found = record.load(path)
-    target = job.plans[0].target.name
-    if found.target != target:
-        raise RequestError(
-            "E-REPLAY",
-            f"{str(path)!r} is the report of a build for {found.target}, not {target}",
-            hint=f"build -t {found.target}",
-        )
-    return found
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """What is declared of raw input, and the golden sample that shows it."""
+
+    declared: Declared
+    first: First
+
+
+def _raw(declared: Declared, signature: Signature, data: Data) -> Raw:
+    item = None if data.judge is None else next(iter(data.judge), None)
+    real = None if item is None else item.samples[0]
+    return Raw(declared, intake_raw.first(declared, signature, real))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +155,7 @@ class Work:
     compressor: Compressor
     replayed: record.Report | None
     tell: Tell
+    raw: Raw | None = None
 
 
 def _one(work: Work, plan: Plan, path: Path) -> Built:
@@ -156,14 +169,18 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
     chooser = Chooser(rewritten, _terms(work, plan), runtime_of(target), tell)
     origin = _origin(work, smaller)
     parts, barred = _settle(work, origin, chooser, watch)
+    parts = replace(parts, tuned=_tuned(work, parts))
+    watch.lap("tune")
     data, manifest = assemble.bundle(parts)
     digest = sha256(data)
-    _check_replay(work, digest)
+    if work.replayed is not None:
+        record.require_same(work.replayed, digest)
     beside = report_path(path)
     told = record.encode(assemble.report(digest, parts, barred, watch.laps))
     write_all({beside: told, path: data}, replace=work.job.request.force)
-    chosen = parts.chosen
-    return Built(path, beside, digest, len(data), manifest, chosen.speed, chosen.sentences)
+    about = "" if parts.tuned is None else parts.tuned.sentence
+    speed = parts.chosen.speed
+    return Built(path, beside, digest, len(data), manifest, speed, parts.sentences, about)
 
 
 def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
@@ -172,8 +189,8 @@ def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     found = rewrite(plan, model, work.source.signature, calibration)
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:
-        return found
-    return rewrite_smaller(plan, found, Smaller(smaller.source.model, smaller.steps), calibration)
+        return uncompressed(plan, found)
+    return rewrite_smaller(plan, found, smaller.made, calibration)
 
 
 def _settle(
@@ -187,7 +204,8 @@ def _settle(
         candidate = chosen.candidate
         watch.lap("gate")
         options = mode(rewritten.plan.target)
-        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options)
+        first = None if work.raw is None else work.raw.first
+        golden = record_golden(candidate.data, chosen.items, rewritten.signature, options, first)
         observed = _observe(work, rewritten, chosen, golden)
         code = one_code(candidate.model, golden.samples)
         floor = tolerances(golden.outputs, code, {})
@@ -195,7 +213,10 @@ def _settle(
         reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
-            parts = assemble.Parts(origin, rewritten, chosen, observed, golden, tolerance)
+            extras = work.raw.declared.members if work.raw else {}
+            parts = assemble.Parts(
+                origin, rewritten, chosen, observed, golden, tolerance, extras=extras
+            )
             return parts, barred
         barred[candidate.name] = reason
         chooser.bar(chosen, reason)
@@ -206,21 +227,6 @@ def _disagreement(work: Work, chosen: Chosen, observed: Observed, floor: dict[st
     if work.replayed is not None:
         return work.replayed.barred.get(chosen.candidate.name, "")
     return disagreement(observed, floor, chosen.judged.cost_db)
-
-
-def _check_replay(work: Work, digest: str) -> None:
-    """Refuse to call a replay what is not one.
-
-    Raises:
-        RequestError: Model, data, options or versions differ from those of the report.
-    """
-    if work.replayed is not None and work.replayed.bundle_sha256 != digest:
-        raise RequestError(
-            "E-REPLAY",
-            f"the report belongs to bundle {work.replayed.bundle_sha256[:16]}, this build gives "
-            f"{digest[:16]}",
-            hint="replay with the same model, data, options and versions",
-        )
 
 
 class _Watch:
@@ -274,6 +280,19 @@ def _observe(work: Work, rewritten: Rewritten, chosen: Chosen, golden: Golden) -
     return execute(artifact, target, work.job.request.on)
 
 
+def _tuned(work: Work, parts: assemble.Parts) -> Tuned | None:
+    """Look for session options where somebody asked, or take what an earlier build found."""
+    request, target = work.job.request, parts.rewritten.plan.target
+    if work.replayed is not None:
+        return work.replayed.tuned
+    if not request.tune:
+        return None
+    work.tell(f"{target.name}: tuning session options")
+    candidate = parts.chosen.candidate
+    settled = Settled(candidate, parts.golden, parts.tolerance, request.max_latency)
+    return tune(settled, target, request.on, work.tell)
+
+
 def _origin(work: Work, smaller: Compressed | None) -> assemble.Origin:
     notes = () if smaller is None else (*smaller.notes, *smaller.source.notes)
     return assemble.Origin(
@@ -284,4 +303,5 @@ def _origin(work: Work, smaller: Compressed | None) -> assemble.Origin:
         exporter=work.source.exporter,
         notes=(*work.source.notes, *work.data.notes, *notes),
         training_sha256=work.data.training_sha256,
+        decided={} if smaller is None else smaller.decided,
     )

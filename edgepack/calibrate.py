@@ -19,6 +19,7 @@ from edgepack.passes import Context, apply
 from edgepack.plan import Plan
 from edgepack.quantization.choose import finder
 from edgepack.quantization.placement import place
+from edgepack.quantization.rows import flatten
 from edgepack.spec.step import Skip
 
 
@@ -52,6 +53,7 @@ def calibrate(
     for note in (*source.notes, *seen.notes):
         tell(note)
     graph = _lossless(job.plans[0], source.model)
+    flatten(graph)  # as static quantization will
     tensors = quantizable(graph)
     if not tensors:
         raise ModelError("E-STATS", "nothing in this model can be quantized statically")

@@ -87,6 +87,33 @@ def transformer() -> ir.Model:
     )
 
 
+def stacked(rows: int | str) -> ir.Model:
+    """Linear layers on a stack of matrices, as torch writes them: two read one input."""
+    size, wide = 16, 24
+    return network(
+        [
+            node("MatMul", ["x", "up"], ["um"], name="up_matmul"),
+            node("Add", ["up_bias", "um"], ["u"], name="up_add"),
+            node("Relu", ["u"], ["ur"], name="relu"),
+            node("MatMul", ["ur", "down"], ["dm"], name="down_matmul"),
+            node("Add", ["dm", "down_bias"], ["d"], name="down_add"),
+            node("MatMul", ["x", "side"], ["sm"], name="side_matmul"),
+            node("Add", ["sm", "side_bias"], ["s"], name="side_add"),
+            node("Sigmoid", ["s"], ["gate"], name="sigmoid"),
+            node("Mul", ["gate", "d"], ["y"], name="gated"),
+        ],
+        {
+            "up": weight(size, wide, seed=1) / 4,
+            "up_bias": weight(wide, seed=2),
+            "down": weight(wide, size, seed=3) / 5,
+            "down_bias": weight(1, 1, size, seed=4),
+            "side": weight(size, size, seed=5) / 4,
+            "side_bias": weight(size, seed=6),
+        },
+        shape=[rows, 7, size],
+    )
+
+
 def attention(opset: int = 18, tokens: int | str = 5) -> ir.Model:
     """Two heads, as torch writes them: minus infinity as mask, and a guard for rows all masked."""
     size, batch = 16, "batch"
@@ -282,6 +309,29 @@ def products() -> ir.Model:
     )
 
 
+def dead(*, one_branch: bool = False, bias: float = 0) -> ir.Model:
+    """Return a residual block with a depthwise Conv and a gate; channels 1 and 4 are dead."""
+    cut = [1] if one_branch else [1, 4]
+    w0, w1 = weight(6, 3, 3, 3), weight(6, 6, 1, 1, seed=1)
+    w0[[1, 4]], w1[cut] = 0, 0
+    depth, added = weight(6, 1, 3, 3, seed=2), np.zeros(6, np.float32)
+    added[4] = bias
+    return network(
+        [
+            node("Conv", ["x", "w0"], ["a"], name="first"),
+            node("Conv", ["a", "depth", "added"], ["b"], group=6, pads=[1] * 4, name="depth"),
+            node("GlobalAveragePool", ["b"], ["m"], name="pool"),
+            node("Sigmoid", ["m"], ["gate"], name="sigmoid"),
+            node("Mul", ["b", "gate"], ["c"], name="mul"),
+            node("Conv", ["c", "w1"], ["d"], name="point"),
+            node("Add", ["a", "d"], ["e"], name="add"),
+            node("Relu", ["e"], ["f"], name="relu"),
+            node("Conv", ["f", "w2"], ["y"], name="last"),
+        ],
+        {"w0": w0, "depth": depth, "added": added, "w1": w1, "w2": weight(4, 6, 1, 1, seed=3)},
+    )
+
+
 def nothing() -> ir.Model:
     """No weight at all."""
     return network([node("Sin", ["x"], ["y"], name="sin")], {}, shape=["batch", 4])
@@ -314,6 +364,8 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "mean_kept": lambda: conv.spatial_mean(keepdims=1),
     "mean_13": lambda: conv.spatial_mean(keepdims=0, opset=13),
     "transformer": transformer,
+    "stacked": lambda: stacked(1),
+    "stacked_open": lambda: stacked("batch"),
     "attention": lambda: attention(17),
     "attention_open": lambda: attention(tokens="tokens"),
     "lstm": lstm,
@@ -328,5 +380,6 @@ ZOO: dict[str, Callable[[], ir.Model]] = {
     "nothing": nothing,
     "input_read_twice": conv.input_read_twice,
     "products": products,
+    "dead": dead,
 }
 """Name -> builder of every model that every pass is held to."""

@@ -2,7 +2,8 @@
 
 ``passes/quantize_static.py`` holds the class ``QuantizeStatic`` and is known everywhere (recipe,
 report, error) as ``quantize_static``. Nothing is imported until it is asked for, so listing the
-torch steps does not import torch.
+torch steps does not import torch. A file whose name begins with an underscore is no entry: it
+holds what entries share.
 """
 
 import importlib
@@ -20,7 +21,8 @@ _WORDS = {"passes": "step", "compress": "step"}
 def names(kind: str) -> tuple[str, ...]:
     """List what the folder ``edgepack/<kind>/`` offers, in alphabetical order."""
     folder = _ROOT.joinpath(*kind.split("."))
-    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)])))
+    found = (module.name for module in pkgutil.iter_modules([str(folder)]))
+    return tuple(sorted(name for name in found if not name.startswith("_")))
 
 
 def class_name(name: str) -> str:

@@ -1,15 +1,13 @@
 """A and B as users name them: a bundle, at what its manifest says, or an ONNX file."""
 
-import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from edgepack import devices
-from edgepack.base.errors import MachineError, RequestError
+from edgepack.base.errors import MachineError, ModelError, RequestError
 from edgepack.base.files import sha256
-from edgepack.bench.child import Stage
 from edgepack.bench.rivals import Arm, Rivals, arm
+from edgepack.bench.subject import face
 from edgepack.bundle.open import Bundle, open_bundle
 from edgepack.devices import Timing
 from edgepack.runtime import machine
@@ -33,11 +31,11 @@ def read(a: Path, b: Path, threads: int | None = None, device: Timing | None = N
     """
     bundles = {path: open_bundle(path) for path in {a, b} if path.suffix != ".onnx"}
     one, other = (_arm(path, bundles.get(path), threads, device) for path in (a, b))
-    face = _require_same(one, other)
+    shared = _require_same(one, other)
     for name, path in (("A", a), ("B", b)):
         if path in bundles:
             return Rivals(one, other, bundles[path].golden.samples, f"golden samples of {name}")
-    return Rivals(one, other, _made_up(face), "made up")
+    return Rivals(one, other, _made_up(shared), "made up")
 
 
 def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing | None) -> Arm:
@@ -49,7 +47,8 @@ def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing 
                 f"{str(path)!r} cannot run {f'on {device.name}' if device else 'here'}: {reason}",
                 hint="compare where it can run; an emulated CPU has no time to compare",
             )
-        options = _shipped(bundle, threads, device)
+        cores = device.cores if device else None
+        options = shipped_options(bundle.manifest, threads, cores)
         return arm(str(path), bundle.model, bundle.sha256, options)
     try:
         model = path.read_bytes()
@@ -57,14 +56,6 @@ def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing 
         raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
     options = SessionOptions(threads=threads or _threads(device))
     return arm(str(path), model, sha256(model), options)
-
-
-def _shipped(bundle: Bundle, threads: int | None, device: Timing | None) -> SessionOptions:
-    if device is None:
-        return shipped_options(bundle.manifest, threads)
-    wanted = bundle.manifest.runtime.session.get("intra_op_num_threads") if threads is None else 0
-    options = shipped_options(bundle.manifest, threads or int(wanted or 0) or _threads(device))
-    return replace(options, exact=False)  # for this CPU; a device that lacks nothing needs none
 
 
 def _threads(device: Timing | None) -> int:
@@ -77,9 +68,7 @@ def _require_same(a: Arm, b: Arm) -> Signature:
     Raises:
         RequestError: B takes or returns something else.
     """
-    with tempfile.TemporaryDirectory(prefix="edgepack-compare-") as folder:
-        faces = Stage(Path(folder), Rivals(a, b, (), "none")).faces()
-    one, other = faces["a"], faces["b"]
+    one, other = _face(a), _face(b)
     kinds = (("input", one.inputs, other.inputs), ("output", one.outputs, other.outputs))
     for kind, mine, theirs in kinds:
         if reason := _differ(mine, theirs):
@@ -88,7 +77,15 @@ def _require_same(a: Arm, b: Arm) -> Signature:
                 f"A and B differ in an {kind}: {reason}",
                 hint="compare models that take and return the same",
             )
-    return Signature(one.inputs, one.outputs)
+    return one
+
+
+def _face(arm: Arm) -> Signature:
+    try:
+        return face(arm.model, arm.contestant.options)
+    except ModelError as error:
+        said = f"{arm.contestant.path!r}: {error}"
+        raise ModelError(error.code, said, hint=error.hint) from error
 
 
 def _differ(mine: Sequence[TensorSpec], theirs: Sequence[TensorSpec]) -> str:

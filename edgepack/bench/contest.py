@@ -86,9 +86,14 @@ class Contest:
             )
         return self.record(), verdict
 
-    def record(self) -> Run:
-        """Return what was measured so far; it takes a first process for there to be a plan."""
+    def record(self, *, broken: bool = False) -> Run:
+        """Return what was measured so far; it takes a first process for there to be a plan.
+
+        Args:
+            broken: Whether the machine is gone, and cannot be looked at again.
+        """
         assert self._plan is not None
+        after = Surroundings(None, None, None, None) if broken else self.ground.look()
         return Run(
             format=FORMAT,
             a=self.rivals.a.contestant,
@@ -101,7 +106,7 @@ class Contest:
             processes=tuple(self._processes),
             elapsed=round(self._elapsed, 3),
             before=self._before,
-            after=self.ground.look(),
+            after=after,
             machine=self.ground.machine(),
         )
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgepack.base.errors import MachineError, ModelError
-from edgepack.bench import sensors, surroundings
+from edgepack.bench import operators, sensors, surroundings
 from edgepack.bench.measured import Opened, Process, Result, Samples
 from edgepack.bench.record import Clock
 from edgepack.bench.scenario import Scenario, Server, Single
@@ -21,8 +22,10 @@ from edgepack.bench.visit import visit
 from edgepack.bench.worker import Job
 from edgepack.runtime import machine
 
-_PILOT = (20, 2.0)
-"""Runs and seconds that tell how fast a server may be asked."""
+_PILOT = (200, 2.0)
+"""Runs and seconds, of each of two parts, that tell how fast a server may be asked."""
+
+_FEWEST = 10  # runs of the second part; a slow model makes do with the first
 
 _GRACE = 120.0  # seconds that a child may take besides its timed runs
 
@@ -35,11 +38,15 @@ class Measurement:
         subject: What to measure.
         scenario: How.
         tell: Called with sentences of progress.
+        profile: Whether to ask, in a separate pass, what each operator takes.
+        trace: The Chrome trace of that pass.
     """
 
     subject: Subject
     scenario: Scenario
     tell: Callable[[str], None] = lambda _: None
+    profile: bool = False
+    trace: bytes = b""
     _processes: list[Process] = field(default_factory=list)
     _rate: float | None = None
     _memory: dict[str, int] | None = None
@@ -77,6 +84,8 @@ class Measurement:
 
     def _all(self, folder: Path) -> str:
         self._memory = self._look_at_memory(folder)
+        if self.profile:
+            self.trace = self._profiled(folder)
         if isinstance(self.scenario, Server):
             self._rate = self.scenario.rate or self._affordable(folder, self.scenario)
         look = surroundings.look()
@@ -89,7 +98,7 @@ class Measurement:
             self._one(self._job(), folder)
         return ""
 
-    def _job(self, *, memory: bool = False) -> Job:
+    def _job(self, *, memory: bool = False, profile: bool = False) -> Job:
         subject, scenario = self.subject, self.scenario
         share = max(scenario.runs // scenario.processes, 1)
         return Job(
@@ -101,6 +110,7 @@ class Measurement:
             limit=(share, scenario.seconds / scenario.processes),
             rate=self._rate or 0.0,
             memory=memory,
+            profile=profile,
         )
 
     def _one(self, job: Job, folder: Path) -> None:
@@ -119,23 +129,29 @@ class Measurement:
         lines = list(visit(self._job(memory=True), folder, limit=_GRACE))
         return next((line.memory for line in lines if line.memory), None)
 
+    def _profiled(self, folder: Path) -> bytes:
+        """Run under the runtime's profiler; return its Chrome trace."""
+        self.tell("what each operator takes")
+        for _line in visit(self._job(profile=True), folder, limit=_GRACE):
+            pass
+        return (folder / operators.TRACE).read_bytes()
+
     def _affordable(self, folder: Path, scenario: Server) -> float:
-        """Return the rate at which the model is busy for the wanted part of the time."""
-        job = Job(
-            model="model.onnx",
-            options=self.subject.options,
-            samples="samples.npz",
-            names=self.subject.names,
-            scenario=Single(warmup=scenario.warmup),
-            limit=_PILOT,
-        )
-        wall = [
-            x
-            for line in visit(job, folder, limit=_GRACE)
-            if line.samples
-            for x in line.samples.wall
-        ]
-        return scenario.utilisation / float(np.mean(wall))
+        """Return the rate at which the model is busy for the wanted part of the time.
+
+        Runs that wait for requests take longer than runs back to back, so the pilot's first part
+        only tells at which rate its second part asks.
+        """
+        alone = self._service(folder, Single(warmup=scenario.warmup), 0.0)
+        rate = scenario.utilisation / float(np.mean(alone))
+        asked = self._service(folder, scenario, rate)
+        return scenario.utilisation / float(np.mean(asked if len(asked) >= _FEWEST else alone))
+
+    def _service(self, folder: Path, how: Scenario, rate: float) -> list[float]:
+        """Return the wall time of each run of a part of the pilot, in seconds."""
+        job = msgspec.structs.replace(self._job(), scenario=how, limit=_PILOT, rate=rate)
+        lines = list(visit(job, folder, limit=_GRACE + 20 * _PILOT[1]))
+        return [x for line in lines if line.samples for x in line.samples.wall]
 
     def _result(self, ended: str) -> Result:
         began, before, reading, joules = self._start
@@ -157,6 +173,8 @@ class Measurement:
             after=surroundings.look(),
             sensors=(reading, sensors.read(elapsed)),
             machine=facts(),
+            signature=self.subject.signature,
+            operators=operators.read(self.trace) if self.trace else (),
         )
 
     @property

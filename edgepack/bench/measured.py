@@ -1,12 +1,16 @@
 """A measurement as it is stored, ``edgepack-bench/1``: raw samples; everything else is derived."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from edgepack.base.errors import DataError, RequestError
+from edgepack.bench.operators import Operator
 from edgepack.bench.record import Clock, Options, Surroundings
 from edgepack.bench.scenario import Scenario
 from edgepack.bench.sensors import Reading
+from edgepack.spec.signature import Signature
 
 FORMAT: Literal["edgepack-bench/1"] = "edgepack-bench/1"
 
@@ -22,7 +26,8 @@ class Samples(_Record, frozen=True):
         start: Seconds from the first moment of timing to the start of the run.
         wall: Seconds that the run took, by the monotonic clock.
         cpu: Seconds of CPU: of the one thread, or of the process where there are more.
-        switches: Involuntary context switches during the run.
+        switches: Involuntary context switches during the run; of runs below 0.1 ms those of a few
+            stand with the last of them.
         due: Seconds at which the request arrived; empty in a closed loop.
     """
 
@@ -89,6 +94,9 @@ class Result(_Record, frozen=True):
         elapsed: Seconds of measuring, starting processes included.
         ended: Why it ended early, or nothing.
         machine: Facts that could explain the number.
+        signature: What the model takes and returns; None in files from before it was kept.
+        operators: What each took, in a separate pass under the runtime's profiler; empty where
+            nobody asked.
     """
 
     model: str
@@ -107,6 +115,8 @@ class Result(_Record, frozen=True):
     after: Surroundings
     sensors: tuple[Reading, Reading]
     machine: dict[str, Any]
+    signature: Signature | None = None
+    operators: tuple[Operator, ...] = ()
 
     @property
     def latency(self) -> tuple[float, ...]:
@@ -131,6 +141,23 @@ class File(_Record, frozen=True):
 def encode(results: tuple[Result, ...]) -> bytes:
     """Return the file."""
     return msgspec.json.encode(File(FORMAT, results)) + b"\n"
+
+
+def load(path: Path) -> tuple[Result, ...]:
+    """Read what ``bench -o`` wrote.
+
+    Raises:
+        RequestError: The file cannot be read.
+        DataError: It is no such file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=File).results
+    except OSError as error:
+        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            "E-DATA", f"{str(path)!r} is no measurement: {error}", hint="give what bench -o wrote"
+        ) from error
 
 
 def schema() -> dict[str, Any]:

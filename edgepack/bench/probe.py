@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 
-from edgepack.bench.child import environment
+from edgepack.bench.visit import environment
 
 _CODE = "from edgepack.runtime.saturation import saturates; print(int(saturates()))"
 _LIMIT = 120.0  # seconds

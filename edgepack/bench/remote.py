@@ -70,10 +70,17 @@ def open_timing(name: str) -> Timing:
     return device
 
 
-def measure(path: Path, device: Timing, *, threads: int, runs: int, warmup: int) -> Remote:
+def measure(path: Path, device: Timing, *, threads: int | None, runs: int, warmup: int) -> Remote:
     """Time a bundle on its first golden sample, or an ONNX model on made-up input.
 
     A lost connection is taken up again by a fresh session, twice; then what there is is returned.
+
+    Args:
+        path: The bundle or the model.
+        device: Where.
+        threads: None for what ships, 0 for the usable cores, at most four.
+        runs: Timed runs.
+        warmup: Untimed runs before.
 
     Raises:
         EdgepackError: The file cannot be read, the device cannot run it, or nothing was measured.
@@ -128,15 +135,14 @@ class _Gathered:
         return {"wall": tuple(self._wall), "cpu": tuple(self._cpu)}
 
 
-def _open(path: Path, device: Timing, threads: int) -> tuple[Opened, Sample, str]:
-    number = threads or min(device.cores, machine.MOST_THREADS)
+def _open(path: Path, device: Timing, threads: int | None) -> tuple[Opened, Sample, str]:
     if path.suffix.lower() == ".onnx":
-        return _open_onnx(path, number)
+        return _open_onnx(path, threads or min(device.cores, machine.MOST_THREADS))
     bundle = open_bundle(path)
     if reason := devices.lacks(device, bundle.manifest.runtime):
         raise MachineError("E-MACHINE", f"{str(path)!r} cannot run on {device.name}: {reason}")
-    options = shipped_options(bundle.manifest, number)
-    opened = Opened(bundle.model, number, options.level, options.entries)
+    options = shipped_options(bundle.manifest, threads, device.cores)
+    opened = Opened(bundle.model, options.threads, options.level, options.entries)
     return opened, bundle.golden.samples[0], bundle.sha256
 
 

@@ -37,6 +37,7 @@ class Subject:
         options: Of its sessions.
         samples: State included.
         inputs: Where the samples come from, in words.
+        signature: What the model takes, at the shapes that were given, and returns.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Subject:
     options: Options
     samples: Sequence[Sample]
     inputs: str
+    signature: Signature
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -87,8 +89,10 @@ def read(path: Path, threads: int | None, shapes: Shapes) -> Subject:
     if reason := machine.missing(bundle.manifest.runtime):
         raise MachineError("E-MACHINE", f"{str(path)!r} cannot run here: {reason}")
     options = arm("", b"", "", shipped_options(bundle.manifest, threads)).contestant.options
-    samples = bundle.golden.samples
-    return Subject(str(path), bundle.sha256, bundle.model, options, samples, "golden samples")
+    samples, told = bundle.golden.samples, bundle.manifest
+    signed = Signature(told.inputs, told.outputs, told.state)
+    where = "golden samples"
+    return Subject(str(path), bundle.sha256, bundle.model, options, samples, where, signed)
 
 
 def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
@@ -99,16 +103,16 @@ def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
     model = path.read_bytes()
     shipped = SessionOptions(threads=threads or machine.threads())
     options = arm("", b"", "", shipped).contestant.options
-    face = _shaped(_face(model, options), shapes)
-    samples = [Carry(face).fill(item.samples[0]) for item in made_up(face)]
-    subject = Subject(str(path), sha256(model), model, options, samples, "made up")
+    shaped = _shaped(face(model, options), shapes)
+    samples = [Carry(shaped).fill(item.samples[0]) for item in made_up(shaped)]
+    subject = Subject(str(path), sha256(model), model, options, samples, "made up", shaped)
     _try(subject)
     return subject
 
 
-def _shaped(face: Signature, shapes: Shapes) -> Signature:
+def _shaped(found: Signature, shapes: Shapes) -> Signature:
     """Return the signature with the shapes that were given in the place of its own."""
-    known = {spec.name for spec in face.inputs}
+    known = {spec.name for spec in found.inputs}
     for name in shapes:
         if name not in known:
             raise RequestError(
@@ -116,13 +120,17 @@ def _shaped(face: Signature, shapes: Shapes) -> Signature:
             )
     specs = [
         msgspec.structs.replace(spec, shape=shapes.get(spec.name, spec.shape))
-        for spec in face.inputs
+        for spec in found.inputs
     ]
-    return Signature(tuple(specs), face.outputs)
+    return Signature(tuple(specs), found.outputs)
 
 
-def _face(model: bytes, options: Options) -> Signature:
-    """Ask a child what the model takes, so that a crash of the runtime is a sentence."""
+def face(model: bytes, options: Options) -> Signature:
+    """Ask a child what a model takes and returns, so that a crash of the runtime is a sentence.
+
+    Raises:
+        ModelError: The runtime refuses the model, or crashes.
+    """
     with tempfile.TemporaryDirectory(prefix="edgepack-bench-") as folder:
         Path(folder, "model.onnx").write_bytes(model)
         for line in visit(Job("model.onnx", options), Path(folder), limit=_OPENING):

@@ -88,7 +88,7 @@ def judge(groups: Groups, error: float, bars: Bars) -> Verdict:
     half = _quantile(len(means) - 1, 1 - error) * deviation
     margin = _quantile(len(means) - 1, 2 * _POWER - 1) * deviation
     return Verdict(
-        decision=_decide(center - half, center + half, bars) if len(means) >= FEWEST else _OPEN,
+        decision=decide(center - half, center + half, bars) if len(means) >= FEWEST else _OPEN,
         ratio=_exp(center),
         interval=(_exp(center - half), _exp(center + half)),
         smallest_effect=_exp(math.log1p(bars.tolerate) + half + margin) - 1,
@@ -128,7 +128,8 @@ def walk(
     return verdict
 
 
-def _decide(low: float, high: float, bars: Bars) -> Decision:
+def decide(low: float, high: float, bars: Bars) -> Decision:
+    """Hold an interval of the log-ratio against the bars."""
     tolerate, detect = math.log1p(bars.tolerate), math.log1p(bars.detect)
     if low > tolerate:
         return "slower"

@@ -1,25 +1,31 @@
 """One child process of a measurement, seen from outside: lines come as they are written."""
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
 from edgepack.base import errors, units
-from edgepack.base.errors import EdgepackError, MachineError
-from edgepack.bench.child import broken, environment
-from edgepack.bench.worker import Job, Line
+from edgepack.base.errors import EdgepackError, MachineError, ModelError
+from edgepack.bench import duel, worker
+from edgepack.bench.answer import Line
+
+Job: TypeAlias = worker.Job | duel.Job
 
 
 def visit(job: Job, folder: Path, *, limit: float) -> Iterator[Line]:
     """Run a child on one job; yields each line as it comes. Closing the iterator ends the child.
 
     Args:
-        job: What to do.
+        job: What to do; the module that defines it does it.
         folder: Where the files are that it names.
         limit: Seconds after which the child counts as hung.
 
@@ -28,7 +34,7 @@ def visit(job: Job, folder: Path, *, limit: float) -> Iterator[Line]:
     """
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "edgepack.bench.worker"],
+            [sys.executable, "-P", "-m", type(job).__module__],
             cwd=folder,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -87,3 +93,23 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
     for pipe in (child.stdin, child.stdout):
         if pipe is not None and not pipe.closed:
             pipe.close()
+
+
+def environment() -> dict[str, str]:
+    """Let the child import this very edgepack, wherever it was imported from."""
+    here = str(Path(__file__).parents[2])
+    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"ORT_DISABLE_TELEMETRY": "1", **os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def broken(code: int, doing: str, said: str) -> EdgepackError:
+    """Say in one sentence how a child ended and what it was at."""
+    if code < 0:
+        name = str(-code)
+        with contextlib.suppress(ValueError):
+            name = signal.Signals(-code).name
+        return ModelError("E-CRASH", f"the process stopped with {name} while {doing or 'starting'}")
+    lines = said.strip().splitlines() or [f"exit code {code}"]
+    return MachineError(
+        "E-CHILD", f"a child process failed while {doing or 'starting'}: {lines[-1]}"
+    )

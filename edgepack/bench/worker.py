@@ -1,29 +1,27 @@
 """The child process of a measurement: opens one session and runs one scenario.
 
-``python -m edgepack.bench.worker`` reads a job as JSON on stdin and writes lines of JSON to
-stdout while it measures, so that whatever ends it early ends nothing else and loses little.
+``python -m edgepack.bench.worker`` says what it measured while it measures, see ``answer``, so that
+whatever ends it early loses little.
 """
 
 import gc
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
 
 import msgspec
-import numpy as np
 
-from edgepack.base.errors import EdgepackError
-from edgepack.bench import loops, sensors
-from edgepack.bench.duel import Failure, switch_counter
+from edgepack.bench import loops, operators, sensors
+from edgepack.bench.answer import Line, answer, load, open_session, switch_counter
 from edgepack.bench.measured import Opened, Samples
 from edgepack.bench.record import Options
 from edgepack.bench.scenario import Cold, Scenario, Server
-from edgepack.runtime.session import Options as SessionOptions
 from edgepack.runtime.session import Session, version
-from edgepack.spec.signature import Sample, TensorSpec
+from edgepack.spec.signature import Sample
+
+_PROFILED = (operators.WARMUP + 50, 5.0)
+"""Runs and seconds of a profile, at most."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -35,6 +33,7 @@ class Job(msgspec.Struct, frozen=True):
         rate: Of a server's arrivals.
         seed: Of a server's arrivals.
         memory: Only run the model a few times and tell the memory that took.
+        profile: Only run the model a few times, under the runtime's profiler, which leaves a trace.
     """
 
     model: str
@@ -45,37 +44,7 @@ class Job(msgspec.Struct, frozen=True):
     limit: tuple[int, float] = (0, 0.0)
     rate: float = 0.0
     memory: bool = False
-
-
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A line on stdout: what begins, what was measured, or how it ended."""
-
-    doing: str = ""
-    inputs: tuple[TensorSpec, ...] | None = None
-    outputs: tuple[TensorSpec, ...] | None = None
-    opened: Opened | None = None
-    samples: Samples | None = None
-    memory: dict[str, int] | None = None
-    failure: Failure | None = None
-
-
-def main() -> int:
-    """Do the one job that stdin holds."""
-    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
-        os.dup2(2, 1)
-        job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-        try:
-            for line in _work(job):
-                _say(out, line)
-        except EdgepackError as error:
-            failure = Failure(type(error).__name__, error.code, str(error), error.hint)
-            _say(out, Line(failure=failure))
-    return 0
-
-
-def _say(out: TextIO, line: Line) -> None:
-    out.write(msgspec.json.encode(line).decode() + "\n")
-    out.flush()
+    profile: bool = False
 
 
 def _work(job: Job) -> Iterator[Line]:
@@ -87,18 +56,19 @@ def _work(job: Job) -> Iterator[Line]:
     yield Line(doing="opening the model")
     model = Path(job.model).read_bytes()
     start = time.perf_counter()
-    known: dict[str, Any] = msgspec.structs.asdict(job.options)
-    session = Session(model, SessionOptions(**known))
+    session = open_session(model, job.options, Path("profile") if job.profile else None)
     opening = time.perf_counter() - start
     yield Line(inputs=session.inputs, outputs=session.outputs)
     if not job.samples:
         return
-    samples = _load(job)
+    samples = load(job.samples, job.names)
     yield Line(doing="running the model")
     start = time.perf_counter()
     session.run(samples[0])
     yield Line(opened=Opened(importing, opening, time.perf_counter() - start))
-    if job.memory:
+    if job.profile:
+        _profile(session, samples)
+    elif job.memory:
         yield _memory(session, samples, idle)
     elif not (job.scenario is None or isinstance(job.scenario, Cold)):
         yield from (Line(samples=each) for each in _timed(job, job.scenario, session, samples))
@@ -111,17 +81,29 @@ def _memory(session: Session, samples: list[Sample], idle: int | None) -> Line:
     return Line() if most is None or idle is None else Line(memory={"model": most, "runtime": idle})
 
 
+def _profile(session: Session, samples: list[Sample]) -> None:
+    """Run warm; the runtime writes what each operator took."""
+    end = time.perf_counter() + _PROFILED[1]
+    for number in range(_PROFILED[0]):
+        session.run(samples[number % len(samples)])
+        if number > operators.WARMUP and time.perf_counter() > end:
+            break
+    session.end_profile().rename(operators.TRACE)
+
+
 def _timed(
     job: Job, scenario: Scenario, session: Session, samples: list[Sample]
 ) -> Iterator[Samples]:
     """Warm up and time; yields what was measured from time to time."""
     one_thread = job.options.threads == 1
 
+    bound = [session.bound(sample) for sample in samples]
+
     def run(number: int) -> object:
-        return session.run(samples[number % len(samples)])
+        return bound[number % len(bound)]()
 
     for number in range(scenario.warmup):
-        run(number)
+        session.run(samples[number % len(samples)])
     gauges = loops.Gauges(_cpu(one_thread=one_thread), switch_counter(one_thread=one_thread))
     gc.collect()
     gc.disable()
@@ -137,13 +119,5 @@ def _cpu(*, one_thread: bool) -> Callable[[], int]:
     return time.thread_time_ns if one_thread else time.process_time_ns
 
 
-def _load(job: Job) -> list[Sample]:
-    with np.load(job.samples, allow_pickle=False) as file:
-        arrays = [file[f"arr_{number}"] for number in range(len(file.files))]
-    width = len(job.names)
-    starts = range(0, len(arrays), width)
-    return [dict(zip(job.names, arrays[at : at + width], strict=True)) for at in starts]
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(Job, _work))

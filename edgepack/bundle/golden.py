@@ -3,12 +3,15 @@
 ``golden.npz`` opens with ``numpy.load`` and holds ``input.NAME`` for every model input (carried
 state included: each sample stands alone) and ``output.NAME`` for every output. Axis 0 counts the
 samples: ``input.NAME[i]`` is what one ``run`` takes, its batch dimension included.
+
+Where a bundle says how raw input becomes a sample, ``raw.NAME`` holds the raw inputs, pixels, texts
+or sound, that the first samples were made from.
 """
 
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -27,18 +30,31 @@ _MOST = 8192
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Samples and their outputs, each array stacked over samples along a new axis 0."""
+    """Samples and their outputs, each array stacked over samples along a new axis 0.
+
+    Attributes:
+        inputs: Model input -> array, state included.
+        outputs: Model output -> array.
+        raw: What the first samples were made from, if they were made from anything.
+    """
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
+    raw: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], outputs: Sequence[Sample]) -> "Golden":
+    def of(
+        cls,
+        samples: Sequence[Sample],
+        outputs: Sequence[Sample],
+        raw: Mapping[str, Array] | None = None,
+    ) -> "Golden":
         """Stack runs; those whose shapes differ from the first run's are left out.
 
         Args:
             samples: One array per model input each, state included.
             outputs: What the runs gave, in the same order.
+            raw: What the first samples were made from, stacked.
 
         Raises:
             ValueError: There is no run, or samples and outputs differ in number.
@@ -47,7 +63,8 @@ class Golden:
         if not runs:
             raise ValueError("a golden set needs at least one run")
         alike = [run for run in runs if _shapes(run) == _shapes(runs[0])]
-        return cls(_stack([sample for sample, _ in alike]), _stack([out for _, out in alike]))
+        stacked = (_stack([sample for sample, _ in alike]), _stack([out for _, out in alike]))
+        return cls(*stacked, dict(raw or {}))
 
     @property
     def n(self) -> int:
@@ -118,6 +135,7 @@ def encode(golden: Golden) -> bytes:
     """Return the bytes of ``golden.npz``; equal for equal arrays (``numpy.savez`` writes dates)."""
     named = {f"input.{name}": array for name, array in golden.inputs.items()}
     named |= {f"output.{name}": array for name, array in golden.outputs.items()}
+    named |= {f"raw.{name}": array for name, array in golden.raw.items()}
     # Stored: the bundle deflates the whole, and a reader knows all sizes from the file's own.
     arrays = {f"{key}.npy": _npy(named[key]) for key in sorted(named)}
     return archive.write(arrays, deflate=False)
@@ -130,7 +148,7 @@ def decode(data: bytes, where: str) -> Golden:
         SafetyError: Anything ``encode`` would not have written: pickles, other dtypes, lying
             sizes, arrays of unequal length, names of another form.
     """
-    found: dict[str, dict[str, Array]] = {"input": {}, "output": {}}
+    found: dict[str, dict[str, Array]] = {"input": {}, "output": {}, "raw": {}}
     for entry in archive.index(data, _MOST, where):
         side, _, name = entry.name.removesuffix(".npy").partition(".")
         if side not in found or not name or not entry.name.endswith(".npy"):
@@ -138,10 +156,13 @@ def decode(data: bytes, where: str) -> Golden:
         if entry.method != archive.STORED:
             raise _damaged(where, f"its member {entry.name!r} is packed")
         found[side][name] = _array(archive.extract(data, entry, where), f"{where}, {entry.name!r}")
-    lengths = {len(array) for side in found.values() for array in side.values()}
-    if len(lengths) != 1 or lengths == {0} or not all(found.values()):
+    runs, raw = (found["input"], found["output"]), found["raw"]
+    lengths = {len(array) for side in runs for array in side.values()}
+    if len(lengths) != 1 or lengths == {0} or not all(runs):
         raise _damaged(where, "its arrays do not hold the same number of samples, one or more")
-    return Golden(found["input"], found["output"])
+    if not all(1 <= len(array) <= max(lengths) for array in raw.values()):
+        raise _damaged(where, "it has more raw inputs than samples, or none where it has some")
+    return Golden(*runs, raw)
 
 
 def _array(data: bytes, where: str) -> Array:

@@ -16,6 +16,8 @@ from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import decode as decode_golden
 from edgepack.bundle.selfcontained import external
 from edgepack.spec.manifest import FORMAT, Manifest
+from edgepack.spec.preprocess import Rule
+from edgepack.spec.preprocess import decode as decode_rule
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -34,6 +36,7 @@ class Bundle:
         golden: The self-test.
         extras: The other members: ``preprocess.json``, ``assets/NAME``,
             ``required_operators.config``.
+        preprocess: What ``preprocess.json`` says, if the bundle has it.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Bundle:
     model: bytes
     golden: Golden
     extras: Mapping[str, bytes]
+    preprocess: Rule | None = None
 
 
 def open_bundle(
@@ -91,8 +95,10 @@ def parse(data: bytes, path: Path, *, digest: bool = True) -> Bundle:
     _self_contained(model, where)
     runs = decode_golden(golden, f"{where}, {rules.GOLDEN}")
     _demand(rules.bad_golden(manifest, runs), where)
+    rule = _preprocess(members.get(rules.PREPROCESS), where)
+    _demand(rules.bad_preprocess(rule, manifest, runs, members.keys()), where)
     whole = sha256(data) if digest else ""
-    return Bundle(path, whole, len(data), manifest, model, runs, members)
+    return Bundle(path, whole, len(data), manifest, model, runs, members, rule)
 
 
 def read(path: Path) -> bytes:
@@ -151,6 +157,13 @@ def _manifest(raw: bytes, where: str) -> Manifest:
         raise SafetyError("E-BUNDLE", f"{where}: manifest.json: {reason}") from error
     _demand(rules.bad_manifest(manifest), where)
     return manifest
+
+
+def _preprocess(raw: bytes | None, where: str) -> Rule | None:
+    try:
+        return None if raw is None else decode_rule(raw)
+    except ValueError as error:
+        raise SafetyError("E-BUNDLE", f"{where}: {rules.PREPROCESS}: {error}") from error
 
 
 def _member(data: bytes, entry: archive.Entry, manifest: Manifest, where: str) -> bytes:

@@ -5,13 +5,15 @@ writer reads back what it wrote, so no bundle ships that a reader would refuse.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from edgepack.bundle.golden import Golden
+from edgepack.bundle.golden import Array, Golden
 from edgepack.spec.manifest import Manifest
-from edgepack.spec.signature import TensorSpec
+from edgepack.spec.preprocess import Audio, Image, Rule, Text, misfit, shape
+from edgepack.spec.signature import Signature, TensorSpec
 
 MANIFEST, MODEL, GOLDEN = "manifest.json", "model.onnx", "golden.npz"
+PREPROCESS = "preprocess.json"
 
 TOTAL = (1 << 32) - 1
 """Bytes of a bundle, and of what is in it; zip without zip64 says no larger number."""
@@ -24,7 +26,7 @@ _CAPS = {
     MANIFEST: 16 * _MEGA,
     MODEL: (1 << 31) - 1,  # protobuf cannot parse more
     GOLDEN: 256 * _MEGA,
-    "preprocess.json": _MEGA,
+    PREPROCESS: _MEGA,
     "required_operators.config": _MEGA,
 }
 _ASSET = re.compile(r"assets/[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-])){0,99}")
@@ -155,6 +157,32 @@ def bad_golden(manifest: Manifest, golden: Golden) -> str | None:
             if dtype != spec.dtype or not _fits(array.shape[1:], spec.shape):
                 return f"its golden {spec.name!r} is not {spec}"
     return None
+
+
+def bad_preprocess(
+    rule: Rule | None, manifest: Manifest, golden: Golden, extras: Collection[str]
+) -> str | None:
+    """Check that raw input becomes what the model takes, by an example that is there."""
+    if rule is None:
+        return "its golden samples have raw inputs and nothing says whose" if golden.raw else None
+    signature = Signature(manifest.inputs, manifest.outputs, dict(manifest.state))
+    if reason := misfit(rule, signature):
+        return reason
+    if isinstance(rule, Text) and f"assets/{rule.vocabulary}" not in extras:
+        return f"it lacks its vocabulary {rule.vocabulary!r}"
+    if golden.inputs[rule.input].shape[1:] != shape(rule, signature.input(rule.input)):
+        return "its golden samples have another shape than raw input becomes"
+    if golden.raw.keys() != {rule.input} or not _is_raw(golden.raw[rule.input], rule):
+        return "its golden samples have no raw input of the kind that it takes"
+    return None
+
+
+def _is_raw(array: Array, rule: Rule) -> bool:
+    if isinstance(rule, Image):
+        return array.dtype == "uint8" and array.ndim == 4 and array.shape[3] == rule.depth
+    if isinstance(rule, Audio):
+        return array.dtype == "int16" and array.shape[1:] == (rule.frame,)
+    return array.dtype.kind == "U" and array.ndim == 1
 
 
 def _fits(shape: tuple[int, ...], want: tuple[int | str | None, ...]) -> bool:

@@ -10,7 +10,7 @@ from edgepack.data.samples import Item
 from edgepack.graph.copying import private_copy
 from edgepack.graph.write import to_bytes
 from edgepack.runtime.carry import run_sequence
-from edgepack.runtime.session import Session
+from edgepack.runtime.session import Options, Session
 from edgepack.spec.signature import Signature
 
 Rows = npt.NDArray[np.float32]
@@ -25,7 +25,7 @@ def rows(
     """Return each tensor as rows ``[n, last axis]``, one array per run.
 
     Args:
-        model: Float model; left as it is.
+        model: Float, or with Q/DQ pairs: those are computed in exact mode; left as it is.
         tensors: Names of float tensors that nodes of the main graph make.
         items: Calibration data, of which the first few runs are taken.
         signature: Interface of ``model`` with its carried state.
@@ -40,7 +40,7 @@ def rows(
         out.type, out.shape = ir.TensorType(ir.DataType.FLOAT), made[name].shape
         draft.graph.append(copy)
         draft.graph.outputs.append(out)
-    session = Session(to_bytes(draft), where="the calibration model")
+    session = Session(to_bytes(draft), Options(exact=True), where="the calibration model")
     found: dict[str, list[Rows]] = {name: [] for name in tensors}
     left = RUNS
     for item in items:

@@ -126,9 +126,17 @@ class _Bench:
             channels = int(shape[axis])  # type: ignore[arg-type]  # static, or no axis
             axes = [index for index in range(len(shape)) if index != axis]
         low, high = "" if _from_zero(value) else f"{prefix}.low", f"{prefix}.high"
-        for op, name in (("ReduceMin", low), ("ReduceMax", high)):
-            if name:
-                self._end(self._reduce(op, value, axes), name, [channels] if channels else [])
+        kept: list[int | None] = [channels] if channels else []
+        if low:
+            self._end(self._reduce("ReduceMin", value, axes), low, kept)
+        if axes == [0, 2, 3] and value.dtype == ir.DataType.FLOAT:
+            # in the layout that convolutions leave; ReduceMax would have all of it moved first
+            pooled = self._add("GlobalMaxPool", value)
+            alone = shape is not None and shape[0] == 1
+            peaks = pooled if alone else self._reduce("ReduceMax", pooled, axes)
+            self._end(peaks, high, [1, channels, 1, 1] if alone else kept)
+        else:
+            self._end(self._reduce("ReduceMax", value, axes), high, kept)
         return Tap(str(value.name), low, high, channels)
 
     def total(self, value: ir.Value, name: str) -> str:

@@ -41,6 +41,12 @@ def build(
     on: Annotated[
         list[str] | None, typer.Option(help="A device to run on besides: local, qemu:CPU.")
     ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune", help="Find the fastest session options on a device of the target: 60s."
+        ),
+    ] = False,
     shape: Annotated[
         list[str] | None, typer.Option(help="An input's shape: x=1x3x224x224.")
     ] = None,
@@ -80,6 +86,7 @@ def build(
             "max_size": _bytes(max_size),
             "max_latency": None if max_latency is None else max_latency / 1000,
             "on": on,
+            "tune": tune,
             "shape": dict(terminal.shape(item) for item in shape or ()),
             "out": out,
             "name": name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepack.base import units
-from edgepack.base.errors import RequestError
+from edgepack.base.errors import MachineError, ModelError, RequestError
 from edgepack.cli import terminal
 
 if TYPE_CHECKING:
@@ -138,23 +138,38 @@ def _rivals(models: list[Path] | None, threads: int | None, device: "Timing | No
 
 
 def _measure(contest: "Contest", out: Path | None) -> "Run":
-    """Measure, and keep the raw samples, also where it is interrupted."""
+    """Measure, and keep the raw samples, also where something ends it early."""
     from edgepack.base.files import write_whole
     from edgepack.bench.record import encode
 
     try:
         run, _ = contest.compare()
     except KeyboardInterrupt:
-        kept = out is not None and contest.measured > 0
-        hint = "nothing was written"
-        if out is not None and kept:
-            write_whole(out, encode(contest.record()))
-            hint = f"edgepack compare --from {out}"
+        hint = _keep(contest, out, broken=False)
         terminal.complain("E-INTERRUPTED", f"interrupted after {contest.measured} processes", hint)
         raise typer.Exit(130) from None
+    except (MachineError, ModelError) as error:
+        if not contest.measured:
+            raise
+        hint = _keep(contest, out, broken=True)
+        told = f"{error}, after {contest.measured} processes"
+        raise type(error)(error.code, told, hint=hint) from error
     if out is not None:
         write_whole(out, encode(run))
     return run
+
+
+def _keep(contest: "Contest", out: Path | None, *, broken: bool) -> str:
+    """Write what was measured, if anything, and say how to judge it."""
+    from edgepack.base.files import write_whole
+    from edgepack.bench.record import encode
+
+    if out is None or not contest.measured:
+        return "nothing was written"
+    write_whole(out, encode(contest.record(broken=broken)))
+    if contest.measured < 2:
+        return f"{out} holds one process, and an interval takes two"
+    return f"edgepack compare --from {out}"
 
 
 def _show(run: "Run", found: "Findings") -> None:

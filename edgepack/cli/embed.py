@@ -10,8 +10,12 @@ from edgepack.cli import terminal
 
 def embed(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    lang: Annotated[str, typer.Option(help="Language of the app: python, c or node.")],
+    lang: Annotated[str, typer.Option(help="Language of the app: python, c, node or web.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to make.")],
+    runtime: Annotated[
+        Path | None,
+        typer.Option(help="Carry the files of this folder, npm's onnxruntime-web (for web)."),
+    ] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -29,7 +33,7 @@ def embed(
 
     registry.find("embed", lang)
     check_absent(out)
-    files = write(open_bundle(bundle), lang, out)
+    files = write(open_bundle(bundle), lang, out, runtime)
     if json:
         terminal.show_json({"folder": str(out), "files": files})
         return

@@ -103,10 +103,12 @@ def _bundle(path: Path, *, json: bool) -> None:
                 "sha256": bundle.sha256,
                 "bytes": bundle.size,
                 "manifest": msgspec.to_builtins(manifest),
+                "preprocess": msgspec.to_builtins(bundle.preprocess),
             }
         )
         return
-    terminal.table("", ("bundle", str(path)), text.manifest_rows(manifest))
+    rows = [*text.manifest_rows(manifest), ("raw input", text.preprocess(bundle.preprocess))]
+    terminal.table("", ("bundle", str(path)), rows)
     _signature(manifest.inputs, manifest.outputs)
     _operators(manifest.precision.operators)
     if manifest.precision.left_in_float:

@@ -14,6 +14,7 @@ def plan(
         list[str] | None, typer.Option("--target", "-t", help="A target; repeat for several.")
     ] = None,
     recipe: Annotated[str | None, typer.Option(help="A recipe, or a file.")] = None,
+    tune: Annotated[bool, typer.Option("--tune", help="As of build.")] = False,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -24,30 +25,37 @@ def plan(
 
     Example: edgepack plan -t arm64 -t cuda
     """
-    from edgepack.intake.check import plans_for
+    from edgepack.gate.tuned import place
+    from edgepack.intake.check import plans_for, tunes
     from edgepack.intake.request import Request
-    from edgepack.spec.step import Skip
+    from edgepack.plan import Bound
+    from edgepack.spec.step import Skip, Step
 
-    found = plans_for(Request(model=model, targets=tuple(target or ()), recipe=recipe))
+    request = Request(model=model, targets=tuple(target or ()), recipe=recipe, tune=tune)
+    found = []
+    for item in plans_for(request):
+        steps = [*item.compress, *item.graph]
+        if tunes(request):
+            _, nowhere = place(item.target)
+            steps.append(Bound("tune", Skip("tune", nowhere) if nowhere else Step()))
+        found.append((item, steps))
     if json:
         terminal.show_json(
             {
-                item.target.name: [
-                    {"use": bound.use, **_as_data(bound.step)}
-                    for bound in (*item.compress, *item.graph)
-                ]
-                for item in found
+                item.target.name: [{"use": bound.use, **_as_data(bound.step)} for bound in steps]
+                for item, steps in found
             }
         )
         return
-    for item in found:
-        rows = [
-            (bound.use, "skip", bound.step.reason)
-            if isinstance(bound.step, Skip)
-            else (bound.use, "run", _fields(bound.step))
-            for bound in (*item.compress, *item.graph)
-        ]
+    for item, steps in found:
+        rows = [(bound.use, *_row(bound.step)) for bound in steps]
         terminal.table(f"{item.recipe.name} on {item.target.name}", ("step", "", ""), rows)
+
+
+def _row(step: msgspec.Struct) -> tuple[str, str]:
+    from edgepack.spec.step import Skip
+
+    return ("skip", step.reason) if isinstance(step, Skip) else ("run", _fields(step))
 
 
 def _as_data(step: msgspec.Struct) -> dict[str, object]:

@@ -3,28 +3,43 @@
 torch is imported inside functions only: listing steps and planning a build stay quick.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import msgspec
 
 from edgepack.base.errors import ModelError
 from edgepack.data.metrics import Metric
 from edgepack.spec.manifest import StepRecord
+from edgepack.spec.signature import Sample
 from edgepack.spec.step import Step
 from edgepack.spec.target import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
+    import onnx_ir as ir
     import torch
 
     from edgepack.data.samples import Dataset
     from edgepack.training.loop import Task
     from edgepack.training.losses import Loss
     from edgepack.training.settings import Trained
+
+    Module: TypeAlias = torch.nn.Module
+
+
+class Clock(Protocol):
+    """Time on a device of the target, one thread."""
+
+    def layer(self, model: bytes, sample: Sample) -> float:
+        """Return the seconds of CPU time of one run of an ONNX model."""
+        ...
+
+    def ratio(self, before: "Module", after: "Module") -> tuple[float, float, float]:
+        """Return the time of ``after`` over that of ``before``, and its 95 % interval."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +55,11 @@ class Context:
         teacher: A copy of the module before compression, in eval mode, frozen.
         folder: What references in a recipe are relative to.
         checkpoint: File in which this step may keep its state.
+        tell: Takes each sentence of progress; what a clock said goes there and is not yielded.
+        clock: Where steps that ask for latency measure; None where no device is at hand.
         tell: Takes each sentence of progress.
+        write: Exports a module; returns its float graph through the steps of the recipe before
+            the one that quantizes, and through that one. None where no step asks for it.
     """
 
     target: Target
@@ -52,6 +71,14 @@ class Context:
     folder: Path
     checkpoint: Path
     tell: "Callable[[str], None]"
+    clock: Clock | None = None
+
+    @property
+    def decision(self) -> Path:
+        """File in which this step keeps what a clock led to."""
+        return self.checkpoint.with_suffix(".json")
+
+    write: "Callable[[torch.nn.Module], tuple[ir.Model, ir.Model]] | None" = None
 
     def task(self, name: str, module: "torch.nn.Module", settings: "Trained") -> "Task":
         """Return what the training loop needs to train ``module``.
@@ -81,8 +108,13 @@ class Context:
 class Compression(Protocol):
     """One step; a frozen Struct whose fields are its parameters."""
 
-    def train(self, module: "torch.nn.Module", ctx: Context) -> "Iterator[str]":
-        """Change ``module``, a private copy, in place, yielding each change as a sentence."""
+    def train(
+        self, module: "torch.nn.Module", ctx: Context
+    ) -> "Generator[str, None, torch.nn.Module | None]":
+        """Change ``module``, a private copy, in place, yielding each change as a sentence.
+
+        A step may return another module in its place.
+        """
         ...
 
 
@@ -99,9 +131,15 @@ def apply(
     """
     draft = private_copy(module)
     work: Compression = step  # type: ignore[assignment]  # every file in compress/ is one
-    said = tuple(work.train(draft, ctx))
+    said = list[str]()
+
+    def told() -> "Generator[str, None, None]":
+        nonlocal draft
+        draft = (yield from work.train(draft, ctx)) or draft
+
+    said += told()
     parameters: Mapping[str, object] = msgspec.to_builtins(step)
-    return draft.eval(), StepRecord(name, dict(parameters), len(said)), said
+    return draft.eval(), StepRecord(name, dict(parameters), len(said)), tuple(said)
 
 
 def private_copy(module: "torch.nn.Module") -> "torch.nn.Module":

@@ -183,7 +183,10 @@ class Timing(Device, Protocol):
     def timer(
         self, models: Sequence[Opened], samples: Sequence[Sample]
     ) -> AbstractContextManager[Timer]:
-        """Put models, known as ``a``, ``b`` ..., and samples there for as long as it is open."""
+        """Put models and samples there for as long as it is open.
+
+        Models are known by letters, ``a`` to ``z`` and then ``A`` to ``Z``.
+        """
         ...
 
 

@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from string import ascii_lowercase
 
 from edgepack.base.errors import MachineError
+from edgepack.base.files import sha256
 from edgepack.devices import Opened, Outputs, Turns
 from edgepack.runtime import machine, wire
 from edgepack.runtime.carry import Carry
@@ -64,7 +64,8 @@ class Ssh:
     @contextmanager
     def timer(self, models: Sequence[Opened], samples: Sequence[Sample]) -> Iterator["_Timer"]:
         """Put models and samples there, see ``Timing.timer``."""
-        names = [f"{letter}.onnx" for letter in ascii_lowercase[: len(models)]]
+        digests = [sha256(each.model) for each in models]
+        names = [f"{digests.index(digest)}.onnx" for digest in digests]  # the same bytes once
         files = {name: each.model for name, each in zip(names, models, strict=True)}
         files["samples"] = wire.encode(samples)
         words = [

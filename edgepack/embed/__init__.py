@@ -17,6 +17,7 @@ from edgepack.base import registry
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.bundle.open import Bundle
 from edgepack.runtime.model import shipped_options
+from edgepack.spec.preprocess import Image
 from edgepack.spec.signature import Signature
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -29,10 +30,12 @@ class App:
     Attributes:
         bundle: Verified.
         name: Name of the model as an identifier, lower case.
+        runtime: A package whose files the app shall carry.
     """
 
     bundle: Bundle
     name: str
+    runtime: Path | None = None
 
     @property
     def signature(self) -> Signature:
@@ -62,7 +65,7 @@ class App:
 
 
 class Language(Protocol):
-    """Writes apps in one language."""
+    """Writes apps in one language; one that can carry a runtime says so by ``carries = True``."""
 
     def files(self, app: App) -> dict[str, bytes]:
         """Return the files of the app, path -> content.
@@ -80,18 +83,30 @@ def exact_entries(target: Mapping[str, Any]) -> dict[str, str]:
     return {"session.x64quantprecision": "1"} if exact else {}
 
 
-def embed(bundle: Bundle, language: str, folder: Path) -> tuple[str, ...]:
+def embed(
+    bundle: Bundle, language: str, folder: Path, runtime: Path | None = None
+) -> tuple[str, ...]:
     """Write an app to ``folder``, whole or not at all, and return the names of its files.
+
+    Args:
+        bundle: Verified.
+        language: A file of this folder.
+        folder: Must not be there.
+        runtime: A package whose files the app shall carry, where the language can do that.
 
     Raises:
         RequestError: No such language, ``folder`` is there already, or the language cannot take
-            the model.
+            the model or the runtime.
         MachineError: The folder cannot be written.
     """
     writer = cast(Language, registry.find("embed", language)())
     check_absent(folder)
+    if runtime is not None and not getattr(writer, "carries", False):
+        raise RequestError(
+            "E-EMBED", f"an app in {language} carries no runtime", hint="leave --runtime out"
+        )
     name = identifiers([bundle.manifest.name], ())[bundle.manifest.name].lower()
-    files = writer.files(App(bundle, name))
+    files = writer.files(App(bundle, name, runtime))
     try:
         _write(files, folder)
     except OSError as error:
@@ -132,6 +147,20 @@ def identifiers(names: Iterable[str], reserved: Collection[str]) -> dict[str, st
         taken.add(unique)
         found[name] = unique
     return found
+
+
+def image_facts(rule: Image) -> dict[str, Any]:
+    """Return what templates of every language say of an image."""
+    each = rule.depth
+    return {
+        "height": rule.size[0],
+        "width": rule.size[1],
+        "depth": each,
+        "filtered": rule.resize in {"bilinear", "area"},
+        "scale_only": set(rule.mean) == {0} and set(rule.std) == {1},
+        "mean": rule.mean * (each // len(rule.mean)),
+        "std": rule.std * (each // len(rule.std)),
+    }
 
 
 def render(template: str, context: Mapping[str, Any]) -> bytes:

@@ -3,11 +3,17 @@
 Dimensions that the model leaves open are fixed when it is opened, so that a run allocates nothing.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from edgepack.base.errors import RequestError
-from edgepack.embed import App, identifiers, plain_text, render
+from edgepack.base.files import sha256
+from edgepack.embed import App, identifiers, image_facts, plain_text, render
+from edgepack.runtime.raw.text import read_vocabulary
+from edgepack.spec.preprocess import VOCABULARY, Audio, Image, shape
 from edgepack.spec.signature import Sample, TensorSpec
 
 _TYPES = {
@@ -35,9 +41,12 @@ _WORDS = """
     return short signed sizeof static static_assert static_cast struct switch template this
     thread_local throw true try typedef typeid typename typeof union unsigned using virtual void
     volatile wchar_t while xor xor_eq linux unix ort main sha256 selftest errno stdin stdout
-    stderr assert
+    stderr assert preprocess
 """
 _KEYWORDS = frozenset(_WORDS.split())
+_OPTIONS = {"model", "runtime", "threads", "vocabulary"} | {
+    f"image_{each}" for each in ("width", "height", "channels")
+}
 _LEVELS = {"all": 99, "extended": 2, "basic": 1, "disable": 0}
 _FILES = ("Makefile", "CMakeLists.txt", "README.md", "ort.h", "sha256.h", "selftest.c", "model.S")
 
@@ -56,27 +65,28 @@ class C:
         files = {file: render(f"c/{file}.jinja", context) for file in _FILES}
         files[f"{name}.h"] = render("c/app.h.jinja", context)
         files[f"{name}.c"] = render("c/app.c.jinja", context)
-        return {**files, "model.onnx": app.bundle.model, "golden.bin": _golden(app)}
+        files |= {"model.onnx": app.bundle.model, "golden.bin": _golden(app)}
+        return files if (raw := context["raw"]) is None else files | _raw_files(raw)
 
 
-def _context(app: App) -> dict[str, object]:
+def _context(app: App) -> dict[str, Any]:
     signature, golden = app.signature, app.bundle.golden
     for spec in (*signature.inputs, *signature.outputs):
         if spec.dtype not in _TYPES:
             raise _cannot(f"{spec.name!r} holds strings")
     symbols: dict[str, int] = {}
     for spec in signature.inputs:
-        shape = golden.inputs[spec.name].shape[1:]
-        if len(shape) != len(spec.shape) or None in spec.shape:
+        sides = golden.inputs[spec.name].shape[1:]
+        if len(sides) != len(spec.shape) or None in spec.shape:
             raise _cannot(f"input {str(spec)!r} leaves a dimension without a name")
         symbols |= {
-            dim: size for dim, size in zip(spec.shape, shape, strict=True) if isinstance(dim, str)
+            dim: size for dim, size in zip(spec.shape, sides, strict=True) if isinstance(dim, str)
         }
     for spec in signature.outputs:
         known = all(isinstance(dim, int) or dim in symbols for dim in spec.shape)
         if not known or golden.outputs[spec.name].ndim - 1 != len(spec.shape):
             raise _cannot(f"output {str(spec)!r} has a size that no input decides")
-    sizes = identifiers(symbols, _KEYWORDS)
+    sizes = identifiers(symbols, _KEYWORDS | _OPTIONS)
     name = identifiers([app.name], _KEYWORDS)[app.name]
     inputs = _tensors(signature.inputs, sizes, golden.inputs)
     outputs = _tensors(signature.outputs, sizes, golden.outputs)
@@ -84,6 +94,7 @@ def _context(app: App) -> dict[str, object]:
     return {
         **app.context,
         "name": name,
+        "raw": _raw(app, inputs, sizes),
         "sizes": [(sizes[symbol], symbols[symbol]) for symbol in symbols],
         "inputs": inputs,
         "outputs": outputs,
@@ -102,9 +113,55 @@ def _context(app: App) -> dict[str, object]:
     }
 
 
+def _raw(app: App, inputs: list[dict[str, Any]], sizes: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return what the templates say of raw input."""
+    if (rule := app.bundle.preprocess) is None:
+        return None
+    order = {item["name"]: i for i, item in enumerate(inputs)}
+    spec = app.signature.input(rule.input)
+    given = app.bundle.golden.raw[rule.input][0, ...]
+    facts: dict[str, Any] = {
+        "rule": rule,
+        "index": order[rule.input],
+        "field": inputs[order[rule.input]]["field"],
+        "type": inputs[order[rule.input]]["type"],
+        "mask": None,
+        "sizes": {
+            sizes[dim]: size
+            for dim, size in zip(spec.shape, shape(rule, spec), strict=True)
+            if isinstance(dim, str)
+        },
+    }
+    if isinstance(rule, Image):
+        return (
+            facts | _IMAGE | image_facts(rule) | {"given": given.shape, "example": given.tobytes()}
+        )
+    if isinstance(rule, Audio):
+        return facts | _AUDIO | {"example": given.tobytes()}
+    if rule.mask:
+        index = order[rule.mask]
+        facts |= {"mask": inputs[index]["field"], "mask_index": index}
+        facts["mask_type"] = inputs[index]["type"]
+    words = app.bundle.extras[f"assets/{rule.vocabulary}"]
+    lines = len(read_vocabulary(words))
+    text = {"words": words, "lines": lines, "sha256": sha256(words)}
+    return facts | _TEXT | text | {"example": str(given).encode() + b"\0"}
+
+
+_IMAGE = {"kind": "image", "verb": "image", "c_type": "uint8_t", "said": "an image"}
+_TEXT = {"kind": "text", "verb": "text", "c_type": "char", "said": "a text"}
+_AUDIO = {"kind": "audio", "verb": "samples", "c_type": "int16_t", "said": "a frame"}
+
+
+def _raw_files(raw: dict[str, Any]) -> dict[str, bytes]:
+    header = render(f"c/{raw['kind']}.h.jinja", raw)
+    files = {"preprocess.h": header, "raw.bin": raw["example"]}
+    return files | ({VOCABULARY: raw["words"]} if raw["kind"] == "text" else {})
+
+
 def _tensors(
     specs: tuple[TensorSpec, ...], sizes: dict[str, str], golden: Sample
-) -> list[dict[str, object]]:
+) -> list[dict[str, Any]]:
     names = identifiers([spec.name for spec in specs], _KEYWORDS)
     return [
         {

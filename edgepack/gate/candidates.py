@@ -1,7 +1,7 @@
 """From one float graph to what could ship on a target: the whole recipe, or its lossless part."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -14,8 +14,10 @@ from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, PassReport, apply
+from edgepack.passes.quantize_static import QuantizeStatic
 from edgepack.plan import Bound, Plan
 from edgepack.quantization.choose import SAFE
+from edgepack.quantization.learned import Learned
 from edgepack.runtime.carry import run_sequence
 from edgepack.runtime.session import Session
 from edgepack.spec.manifest import StepRecord
@@ -39,7 +41,7 @@ class Candidate:
         steps: What each step did, or why it did not run.
         left: Node -> why it was left in float.
         lossy: Whether any step changed values on purpose.
-        spared: Nodes that the accuracy gate left in float.
+        spared: Nodes that a gate left in float.
         storage: What its weights take, where the recipe asks how to keep them.
     """
 
@@ -89,10 +91,48 @@ class Smaller:
     Attributes:
         model: A float graph with the interface of the original.
         steps: The records of those steps.
+        done: The records of the graph steps that ``model`` is through already.
+        learned: Scales that were trained with its weights.
     """
 
     model: ir.Model
     steps: tuple[StepRecord, ...]
+    done: tuple[StepRecord, ...] = ()
+    learned: Learned = field(default_factory=Learned)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a plan makes of a graph up to its static quantization.
+
+    Attributes:
+        model: Float, through the steps before.
+        written: The same after it.
+        done: The records of the steps before.
+    """
+
+    model: ir.Model
+    written: ir.Model
+    done: tuple[StepRecord, ...]
+
+
+def write_static(
+    plan: Plan, model: ir.Model, signature: Signature, calibration: Dataset
+) -> Written:
+    """Run the graph steps of ``plan`` up to ``quantize_static``, which it holds."""
+    _check_opset(model, plan.target)
+    context = _context(plan, signature, calibration)
+    done = list[StepRecord]()
+    for bound in plan.graph:
+        if isinstance(bound.step, Skip):
+            done.append(StepRecord(bound.use, skipped=bound.step.reason))
+            continue
+        after, report = apply(bound.step, bound.use, model, context)
+        if isinstance(bound.step, QuantizeStatic):
+            return Written(model, after, tuple(done))
+        model = after
+        done.append(_record(report))
+    raise AssertionError("checked before any work: the recipe quantizes")
 
 
 def rewrite_smaller(
@@ -109,7 +149,7 @@ def rewrite_smaller(
         smaller: The compressed model.
         calibration: What ranges are measured on.
     """
-    found = rewrite(plan, smaller.model, base.signature, calibration)
+    found = rewrite(plan, smaller.model, base.signature, calibration, smaller)
 
     def marked(candidate: Candidate) -> Candidate:
         return replace(
@@ -133,8 +173,30 @@ def rewrite_smaller(
     )
 
 
+def uncompressed(plan: Plan, found: Rewritten) -> Rewritten:
+    """Note with every candidate why no step of the plan compressed the module."""
+    skipped = tuple(
+        StepRecord(bound.use, skipped=bound.step.reason)
+        for bound in plan.compress
+        if isinstance(bound.step, Skip)
+    )
+
+    def noted(candidate: Candidate) -> Candidate:
+        return replace(candidate, steps=(*skipped, *candidate.steps))
+
+    return replace(
+        found,
+        candidates=tuple(map(noted, found.candidates)),
+        refold=lambda spared: noted(found.refold(spared)),
+    )
+
+
 def rewrite(
-    plan: Plan, model: ir.Model, signature: Signature, calibration: Dataset | None
+    plan: Plan,
+    model: ir.Model,
+    signature: Signature,
+    calibration: Dataset | None,
+    smaller: Smaller | None = None,
 ) -> Rewritten:
     """Fold the plan over the float graph, once with and once without its lossy steps.
 
@@ -143,25 +205,34 @@ def rewrite(
         model: The float graph as read or exported.
         signature: Its interface, with the carried state.
         calibration: What ranges are measured on.
+        smaller: Where ``model`` comes from, if it was compressed.
 
     Raises:
         ModelError: The model needs a newer opset than the target's runtime has.
     """
     _check_opset(model, plan.target)
-    context = Context(plan.target)
-    if calibration is not None:
-        histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
-        seen = Evidence(plan.target, signature, calibration, histograms=histograms)
-        context = Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
+    context = _context(plan, signature, calibration)
+    done: tuple[StepRecord, ...] = ()
+    if smaller is not None:
+        context, done = replace(context, learned=smaller.learned), smaller.done
 
     def refold(spared: frozenset[str]) -> Candidate:
-        return _fold(plan, model, replace(context, spared=spared), lossless=False)
+        return _fold(plan, (model, done), replace(context, spared=spared), lossless=False)
 
     whole = refold(frozenset())
     found = [whole]
     if whole.lossy:
-        found.append(_fold(plan, model, context, lossless=True))
+        found.append(_fold(plan, (model, done), context, lossless=True))
     return Rewritten(plan, signature, tuple(found), refold)
+
+
+def _context(plan: Plan, signature: Signature, calibration: Dataset | None) -> Context:
+    """Return what the steps of ``plan`` may know."""
+    if calibration is None:
+        return Context(plan.target)
+    histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
+    seen = Evidence(plan.target, signature, calibration, histograms=histograms)
+    return Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
 
 
 def _check_opset(model: ir.Model, target: Target) -> None:
@@ -201,9 +272,16 @@ def _allowed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
     return _LARGEST_CHANGE * max(float(finite.max(initial=0)), 1e-6)
 
 
-def _fold(plan: Plan, model: ir.Model, context: Context, *, lossless: bool) -> Candidate:
-    current, records, left, lossy = model, list[StepRecord](), dict[str, str](), False
-    for bound in plan.graph:
+def _fold(
+    plan: Plan,
+    begun: tuple[ir.Model, tuple[StepRecord, ...]],
+    context: Context,
+    *,
+    lossless: bool,
+) -> Candidate:
+    """Run the steps of ``plan`` that the graph is not through yet."""
+    current, records, left, lossy = begun[0], list(begun[1]), dict[str, str](), False
+    for bound in plan.graph[len(records) :]:
         if isinstance(bound.step, Skip):
             records.append(StepRecord(bound.use, skipped=bound.step.reason))
             continue

@@ -1,12 +1,11 @@
 """Which candidate ships: the first, best one that every gate lets through, down to float."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from edgepack.base import units
 from edgepack.base.errors import GateError
-from edgepack.data.metrics import Metric
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
 from edgepack.gate import speed
@@ -14,6 +13,8 @@ from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.gentler import gentler
+from edgepack.gate.prefix import fastest, prefixes
+from edgepack.gate.terms import Clocked, Terms
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry
@@ -24,50 +25,13 @@ from edgepack.spec.step import Skip
 from edgepack.spec.target import Target
 
 Items = Dataset | Sequence[Item]
+_Passed = tuple[Candidate, Judged, Scored]
 
 _SMALLER = 0.97
 """Share of the float bytes above which a file is not worth calling smaller."""
 
 _FEWEST_GROUPS = 6
 """Groups of evaluation data from which a third can be spared to select on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clocked:
-    """What a clock said of one candidate: the only part of a choice that may differ next time.
-
-    Attributes:
-        comparison: Against float on this machine, None where not asked or not possible.
-        latency: Seconds at the 90th percentile, None where no limit was set.
-    """
-
-    comparison: speed.Comparison | None = None
-    latency: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What must hold for an artifact to ship.
-
-    Attributes:
-        metric: None where fidelity is the gate.
-        max_drop: Loss allowed; None for the default.
-        strict: Whether the interval must hold the limit too.
-        objective: ``speed`` asks that int8 is not slower than float where that can be seen.
-        require_int8: Fail rather than ship float.
-        max_size: Bytes of the model file, None for no limit.
-        max_latency: Seconds at the 90th percentile on this machine, None for no limit.
-        replayed: What a clock said in an earlier build, by candidate; None to measure.
-    """
-
-    metric: Metric | None = None
-    max_drop: float | None = None
-    strict: bool = False
-    objective: Literal["speed", "size"] = "speed"
-    require_int8: bool = False
-    max_size: int | None = None
-    max_latency: float | None = None
-    replayed: Mapping[str, Clocked] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +205,8 @@ class Chooser:
     def _ship(
         self, candidate: Candidate, judged: Judged, scored: Scored, items: Items
     ) -> Chosen | None:
-        """Put an accurate candidate through the gates of size and time."""
+        """Put an accurate candidate, or what is faster, through the gates of size and time."""
+        candidate, judged, scored = self._or_quicker((candidate, judged, scored), items)
         most = self._terms.max_size
         if most is not None and len(candidate.data) > most:
             size = units.size(len(candidate.data))
@@ -270,6 +235,41 @@ class Chooser:
             about,
             tuple(found.sentences),
         )
+
+    def _or_quicker(self, passed: _Passed, items: Items) -> _Passed:
+        """Return what passed, or the same behind a float prefix where that is faster and passes."""
+        whole = passed[0]
+        if (quicker := self._quicker(whole, items)) is whole:
+            return passed
+        judged, scored = self._judge(quicker, items)
+        if not judged.passed:
+            return passed
+        self._say(f"{quicker.name} is faster and passes: {judged.sentence}")
+        return quicker, judged, scored
+
+    def _quicker(self, whole: Candidate, items: Items) -> Candidate:
+        """Return ``whole``, or with a float prefix where this machine runs that faster."""
+        terms, known = self._terms, self._terms.replayed
+        if not whole.lossy or (known is None and not self._is_timed):
+            return whole
+        room = math.inf if terms.max_size is None else terms.max_size
+        found = [
+            each
+            for each in prefixes(self._rewritten, whole)
+            if len(each.data) <= room and each.name not in self._found.barred
+        ]
+        if known is not None:
+            return next((each for each in found if each.name in known), whole)
+        tried = [whole, *found]
+        files = [each.data for each in tried]
+        return tried[fastest(files, self._sample(items), machine.threads())] if found else whole
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether candidates are asked to be fast, on a machine that can tell."""
+        terms = self._terms
+        asked = terms.objective == "speed" and not terms.require_int8
+        return asked and not speed.not_a_device(self._runtime)
 
     def _gains_nothing(self, candidate: Candidate) -> str:
         """Say that a candidate is neither smaller nor can be shown to be faster, or nothing."""
@@ -329,13 +329,14 @@ class Chooser:
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: this machine is no {target.name}: {reason}"
             self._say(f"speed {about}")
-        elif terms.objective == "speed" and not terms.require_int8:
+        elif self._is_timed:
             comparison = self._compare(candidate, items)
             about = _verdict(candidate, comparison)
             self._say(about)
         latency = None
         if terms.max_latency is not None:  # that this machine is a device was checked before
-            latency = speed.latency(candidate.data, self._sample(items), machine.threads())
+            options = Options(threads=machine.threads())
+            latency = speed.latency(candidate.data, self._sample(items), options)
         return Clocked(comparison, latency), about
 
     def _compare(self, candidate: Candidate, items: Items) -> speed.Comparison:

@@ -8,7 +8,7 @@ from edgepack.calibration.collect import collect
 from edgepack.calibration.moments import Moments, second_moments
 from edgepack.calibration.rows import RUNS, Rows, rows
 from edgepack.calibration.statistics import Statistics
-from edgepack.data.samples import Dataset
+from edgepack.data.samples import Dataset, Item
 from edgepack.quantization.choose import choose
 from edgepack.quantization.scheme import scheme_for
 from edgepack.spec.signature import Signature
@@ -34,6 +34,7 @@ class Evidence:
         self._seen: dict[str, Statistics] = {}
         self._chosen: dict[str, str] = {}
         self._moments: dict[str, Moments] = {}
+        self._few: list[Item] = []
 
     def measure(self, draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
         """Return the statistics of tensors; see ``passes.Measure``."""
@@ -61,7 +62,14 @@ class Evidence:
 
     def rows(self, draft: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
         """Return what stands in tensors on a few samples; see ``passes.Replay``."""
-        return rows(draft, tensors, spread(self._calibration, RUNS), self._signature)
+        if not self._few:  # kept: some steps ask once a layer, and reading may mean decoding
+            left = RUNS
+            for item in spread(self._calibration, RUNS):
+                self._few.append(item)
+                left -= len(item.samples)
+                if left <= 0:
+                    break
+        return rows(draft, tensors, self._few, self._signature)
 
 
 def spread(calibration: Dataset, most: int) -> Dataset:

@@ -1,6 +1,8 @@
 """The golden samples of a bundle: a few runs of the shipped model, complete with state."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,26 @@ _BYTES = 1 << 20
 _FEWEST, _MOST = 2, 8
 
 
-def record(model: bytes, items: Iterable[Item], signature: Signature, options: Options) -> Golden:
+@dataclass(frozen=True, slots=True)
+class First:
+    """A golden sample that is made from raw input; it comes before all others.
+
+    Attributes:
+        item: The sample.
+        raw: What it was made from: input -> one array, stacked.
+    """
+
+    item: Item
+    raw: Mapping[str, npt.NDArray[np.generic]]
+
+
+def record(
+    model: bytes,
+    items: Iterable[Item],
+    signature: Signature,
+    options: Options,
+    first: First | None = None,
+) -> Golden:
     """Run the first few samples through ``model`` and keep inputs and outputs.
 
     Args:
@@ -27,6 +48,7 @@ def record(model: bytes, items: Iterable[Item], signature: Signature, options: O
         items: Where samples come from; read only as far as needed.
         signature: With the carried state: each golden sample holds it and stands alone.
         options: The mode that stands for the target.
+        first: A sample to begin with, and what it was made from.
 
     Raises:
         ModelError: The model gives something else the second time.
@@ -41,7 +63,7 @@ def record(model: bytes, items: Iterable[Item], signature: Signature, options: O
         outputs.append(result)
         return result
 
-    for item in items:
+    for item in itertools.chain([first.item] if first else [], items):
         run_sequence(run, item.samples[: _MOST - len(samples)], signature)
         size = sum(array.nbytes for array in samples[0].values())
         if len(samples) >= max(_FEWEST, min(_MOST, _BYTES // max(size, 1))):
@@ -54,4 +76,4 @@ def record(model: bytes, items: Iterable[Item], signature: Signature, options: O
                 f"output {name!r} differs between two runs on the same input",
                 hint="a bundle cannot test a model that draws random numbers: seed or remove them",
             )
-    return Golden.of(samples, outputs)
+    return Golden.of(samples, outputs, first.raw if first else None)

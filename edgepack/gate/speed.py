@@ -75,10 +75,10 @@ def measure(float_: bytes, shipped: bytes, sample: Sample, threads: int) -> Comp
     )
 
 
-def latency(model: bytes, sample: Sample, threads: int) -> float:
+def latency(model: bytes, sample: Sample, options: Options) -> float:
     """Return the 90th percentile of wall time over 100 runs after warm-up, in seconds."""
-    session = Session(model, Options(threads=threads))
-    timing = take(lambda: session.run(sample), threads=threads, warmup=10, runs=100)
+    session = Session(model, options)
+    timing = take(lambda: session.run(sample), threads=options.threads, warmup=10, runs=100)
     return timing.percentiles()["wall"]["p90"]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
+from edgepack.intake.clock import asks_clock, price
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
 from edgepack.runtime import machine
@@ -71,6 +72,7 @@ def check(request: Request) -> Job:
         metric=metric,
         name=name,
         notes=tuple(notes),
+        preprocess=None if project is None else project.preprocess,
     )
 
 
@@ -130,6 +132,11 @@ def plans_for(request: Request) -> tuple[Plan, ...]:
     return tuple(_plan(name, merged.recipe or "int8") for name in _targets(merged))
 
 
+def tunes(request: Request) -> bool:
+    """Return whether the request, or its project, asks for session options to be tuned."""
+    return _merge(request, _project(request)[0]).tune
+
+
 def _project(request: Request) -> tuple[Project | None, Path, list[str]]:
     """Find the project that stands for a model that was not given."""
     if request.model is not None:
@@ -160,6 +167,7 @@ def _merge(request: Request, project: Project | None) -> Request:
         prefer=request.prefer or build.prefer,
         strict=request.strict or build.strict,
         require=request.require or build.require,
+        tune=request.tune or build.tune,
         shape=request.shape or dict(project.model.shape),
         name=request.name or project.model.name,
     )
@@ -260,6 +268,9 @@ def _check_compress(request: Request, plans: tuple[Plan, ...]) -> None:
             f"step {steps[0].use} needs the torch module, and {model!r} is {kind}",
             hint="give file.py:name of the module; a graph can be quantized: --recipe int8",
         )
+    for each in plans if request.replay is None else ():
+        if asks_clock(each):
+            price(each, request.on)
     trained = next((b for b in steps if hasattr(b.step, "epochs")), None)
     if trained and request.training is None:
         raise DataError(
@@ -267,12 +278,41 @@ def _check_compress(request: Request, plans: tuple[Plan, ...]) -> None:
             f"step {trained.use} trains and there are no training data",
             hint='edgepack.toml: [data] training = "data.py:training"',
         )
+    for item in plans:
+        _check_rounding(request, item)
     missing = [name for name in _TRAIN_MODULES if steps and find_spec(name) is None]
     if missing:
         raise MachineError(
             "E-EXTRA",
             f"step {steps[0].use} needs {', '.join(missing)}",
             hint="pip install 'edgepack[train]'",
+        )
+
+
+def _check_rounding(request: Request, item: Plan) -> None:
+    """Refuse a step that trains the rounding of a plan which does not round, or not right after."""
+    steps = [bound for bound in item.compress if not isinstance(bound.step, Skip)]
+    first = next((i for i, b in enumerate(steps) if getattr(b.step, "rounds", False)), None)
+    if first is None:
+        return
+    use = steps[first].use
+    if first + 1 < len(steps):
+        raise RequestError(
+            "E-COMPRESS",
+            f"step {steps[first + 1].use} comes after {use}, which leaves a graph and no module",
+            hint=f"make {use} the last [[compress]] step",
+        )
+    if not any(b.use == "quantize_static" and not isinstance(b.step, Skip) for b in item.graph):
+        raise RequestError(
+            "E-COMPRESS",
+            f"step {use} trains for rounding, and no step of the recipe rounds",
+            hint='[[graph]] use = "quantize_static"',
+        )
+    if request.calib is None:
+        raise DataError(
+            "E-CAL-EMPTY",
+            f"step {use} starts from measured ranges and there are no calibration data",
+            hint="add --calib",
         )
 
 

@@ -1,24 +1,32 @@
 """The model of a job after the ``[[compress]]`` steps of a plan, exported."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgepack.base.errors import MachineError, ModelError
 from edgepack.base.files import sha256
+from edgepack.data.samples import Dataset
+from edgepack.gate.candidates import Smaller, Written, write_static
+from edgepack.graph.write import to_bytes
+from edgepack.intake.clock import Watch, asks_clock, price
 from edgepack.intake.data import Data
 from edgepack.intake.request import Job
 from edgepack.intake.source import Source, export_module
 from edgepack.plan import Bound, Plan
 from edgepack.runtime.emulation import default_cache
+from edgepack.spec import decision
+from edgepack.spec.decision import Removed
 from edgepack.spec.manifest import StepRecord
 from edgepack.spec.step import Skip
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from edgepack.compress import Context
     from edgepack.export.source import Source as TorchSource
 
@@ -29,27 +37,39 @@ class Compressed:
 
     Attributes:
         source: The graph, with the interface of the original.
-        steps: What each step was given and did, or why it did not run.
+        made: The same with what each step was given and did, or why it did not run.
         notes: What was done, as sentences.
-        sha256: Digest of the graph.
+        decided: What a clock led to, by step.
     """
 
     source: Source
-    steps: tuple[StepRecord, ...]
+    made: Smaller
     notes: tuple[str, ...]
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the exported graph."""
-        return self.source.sha256
+    decided: Mapping[str, Removed]
 
 
 class Compressor:
     """Compresses once per list of fitted steps: targets whose plans agree share the training."""
 
-    def __init__(self, job: Job, source: Source, data: Data, tell: Callable[[str], None]) -> None:
-        """Prepare to compress the module of ``source``; nothing is trained yet."""
+    def __init__(
+        self,
+        job: Job,
+        source: Source,
+        data: Data,
+        tell: Callable[[str], None],
+        replayed: Mapping[str, Removed] | None = None,
+    ) -> None:
+        """Prepare to compress the module of ``source``; nothing is trained yet.
+
+        Args:
+            job: What was asked for.
+            source: Holds the module.
+            data: Holds what is trained on.
+            tell: Takes each sentence of progress.
+            replayed: What a clock led to in the build that is replayed.
+        """
         self._job, self._source, self._data, self._tell = job, source, data, tell
+        self._replayed = replayed
         self._done: dict[str, Compressed] = {}
 
     def compress(self, plan: Plan) -> Compressed | None:
@@ -60,11 +80,19 @@ class Compressor:
         """
         if all(isinstance(bound.step, Skip) for bound in plan.compress):
             return None
-        key = _key(plan.compress, plan.target.name if _asks_target(plan) else "")
+        looks = asks_clock(plan) or _asks_target(plan)
+        key = _key(plan.compress, self._around(plan) if looks else "")
         if key not in self._done:
-            origin = f"{self._origin()} {self._teachers(plan)} {key}"
+            again = "" if self._replayed is None else msgspec.json.encode(self._replayed).decode()
+            origin = f"{self._origin()} {self._teachers(plan)} {key} {again}"
             self._done[key] = self._run(plan, sha256(origin.encode()))
         return self._done[key]
+
+    def _around(self, plan: Plan) -> str:
+        """Name what a step that asks its target may look at: facts, graph steps, calibration."""
+        facts = msgspec.json.encode(plan.target, order="deterministic").decode()
+        data = f"{self._data.calibration_sha256} {bool(self._data.evaluation_sha256)}"
+        return f"{facts} {_key(plan.graph, '')} {data}"
 
     def _origin(self) -> str:
         """Name everything besides the steps that decides what training gives."""
@@ -86,26 +114,39 @@ class Compressor:
         assert found is not None, "checked before any work: compression needs the module"
         module, records, notes = private_copy(found.module), list[StepRecord](), list[str]()
         folder = default_cache() / "training" / digest[:24]
+        decided: dict[str, Removed] = {}
+        writer = _Write(plan, self._job, found.example, self._data.calibration)
         for index, bound in enumerate(plan.compress):
             if isinstance(bound.step, Skip):
                 records.append(StepRecord(bound.use, skipped=bound.step.reason))
                 continue
-            context = self._context(plan, found, folder / f"{index}-{bound.use}.safetensors")
+            name = f"{index}-{bound.use}"
+            context = self._context(plan, found, folder / f"{name}.safetensors")
+            context = replace(context, write=writer)
+            if known := (self._replayed or {}).get(name):
+                decision.write(context.decision, known)
             module, record, said = apply(bound.step, bound.use, module, context)
             records.append(record)
+            if found_by_clock := decision.read(context.decision):
+                decided[name] = found_by_clock
             for sentence in said:
                 self._tell(f"{bound.use}: {sentence}")
                 notes.append(f"{bound.use}: {sentence}")
-        self._tell("exporting the compressed module")
-        source = export_module(TorchSource(module, found.example), self._job)
+        if writer.result is not None:
+            source, made = writer.trained(module, tuple(records))
+        else:
+            self._tell("exporting the compressed module")
+            source = export_module(TorchSource(module, found.example), self._job)
+            made = Smaller(source.model, tuple(records))
         _check_interface(self._source, source)
-        return Compressed(source, tuple(records), tuple(notes))
+        return Compressed(source, made, tuple(notes), decided)
 
     def _context(self, plan: Plan, found: "TorchSource", checkpoint: Path) -> "Context":
         from edgepack.compress import Context, private_copy
         from edgepack.training.losses import load
 
         job = self._job
+        measures = asks_clock(plan) and self._replayed is None
         teacher = private_copy(found.module)
         for parameter in teacher.parameters():
             parameter.requires_grad = False
@@ -119,7 +160,40 @@ class Compressor:
             folder=job.folder,
             checkpoint=checkpoint,
             tell=self._tell,
+            clock=Watch(job, found.example, price(plan, job.request.on)) if measures else None,
         )
+
+
+class _Write:
+    """Exports a module for a step that trains what ``quantize_static`` writes."""
+
+    def __init__(self, plan: Plan, job: Job, example: object, calibration: Dataset | None) -> None:
+        """Bind a plan that quantizes statically to the data that ranges are measured on."""
+        self._plan, self._job, self._example = plan, job, example
+        self._calibration = calibration
+        self.result: tuple[Source, Written] | None = None
+
+    def __call__(self, module: Any) -> "tuple[ir.Model, ir.Model]":
+        """Return the float graph of ``module`` before and after ``quantize_static``."""
+        from edgepack.export.source import Source as TorchSource
+
+        assert self._calibration is not None, "checked before any work"
+        source = export_module(TorchSource(module, self._example), self._job)
+        signature = source.signature
+        found = write_static(self._plan, source.model, signature, self._calibration)
+        self.result = source, found
+        return found.model, found.written
+
+    def trained(self, module: Any, records: tuple[StepRecord, ...]) -> tuple[Source, Smaller]:
+        """Return the graph with the weights and the scales that ``module`` learned."""
+        from edgepack.training.twin import RoundedTwin
+
+        assert self.result is not None
+        assert isinstance(module, RoundedTwin), "the step that writes is the last"
+        source, written = self.result
+        model = module.model()
+        source = replace(source, model=model, sha256=sha256(to_bytes(model)))
+        return source, Smaller(model, records, written.done, module.learned())
 
 
 def helps_only() -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edgepack.base.errors import RequestError, nearest
 from edgepack.data.metrics import Metric
 from edgepack.plan import Plan
+from edgepack.spec.preprocess import Rule
 
 PROGRAMS = (".pt2", ".pt", ".pth")
 """Files that torch made; all but programs of ``torch.export`` are refused, with the reason."""
@@ -38,6 +39,7 @@ class Request:
         max_size: Bytes that the model file may have.
         max_latency: Seconds that one inference may take on the device.
         on: Devices to measure on.
+        tune: Whether to look for the fastest session options on a device of the target.
         shape: Input name -> shape, for models without example inputs.
         out: Folder for bundles.
         name: First part of the file name.
@@ -60,6 +62,7 @@ class Request:
     max_size: int | None = None
     max_latency: float | None = None
     on: tuple[str, ...] = ()
+    tune: bool = False
     shape: dict[str, tuple[int, ...]] = field(default_factory=dict)
     out: Path = Path("dist")
     name: str | None = None
@@ -112,6 +115,7 @@ class Job:
         metric: The metric, or None where fidelity is the gate.
         name: First part of the file names.
         notes: Sentences for the user.
+        preprocess: How raw input becomes a sample, where the project says so.
     """
 
     request: Request
@@ -125,3 +129,4 @@ class Job:
     metric: Metric | None
     name: str
     notes: tuple[str, ...]
+    preprocess: Rule | None = None

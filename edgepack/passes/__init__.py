@@ -1,12 +1,11 @@
 """Graph passes: each edits a private copy and explains every edit; ``apply`` does the rest."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import msgspec
 import onnx_ir as ir
-from onnx_ir.passes.common import NameFixPass
 
 from edgepack.calibration.moments import Moments
 from edgepack.calibration.rows import Rows
@@ -14,6 +13,8 @@ from edgepack.calibration.statistics import Statistics
 from edgepack.graph.census import signature
 from edgepack.graph.constants import drop_unread
 from edgepack.graph.copying import private_copy
+from edgepack.graph.names import name_apart
+from edgepack.quantization.learned import Learned
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
 
@@ -80,8 +81,9 @@ class Context:
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
         rows: Shows what stands in tensors on a few samples; None where there are none.
-        spared: Nodes, by name, that the accuracy gate leaves in float.
+        spared: Nodes, by name, that the gate of accuracy or of speed leaves in float.
         second: Runs the calibration data for second moments; None where there are none.
+        learned: Scales that belong to the trained weights; empty where nothing was trained so.
     """
 
     target: Target
@@ -90,6 +92,7 @@ class Context:
     rows: Replay | None = None
     spared: frozenset[str] = frozenset()
     second: Second | None = None
+    learned: Learned = field(default_factory=Learned)
 
 
 class Pass(Protocol):
@@ -128,16 +131,7 @@ def apply(step: Step, name: str, model: ir.Model, ctx: Context) -> tuple[ir.Mode
     work: Pass = step  # type: ignore[assignment]  # every file in passes/ is one; a law test checks
     edits = tuple(work.rewrite(draft, ctx))
     drop_unread(draft.graph)
-    _name_apart(draft)
+    name_apart(draft)
     assert signature(draft) == signature(model), f"{name} changed the interface of the model"
     parameters = msgspec.to_builtins(step)
     return draft, PassReport(name, parameters, edits)
-
-
-def _name_apart(model: ir.Model) -> None:
-    """Make names unique; an optional output that was left out stays without one."""
-    values = [out for node in model.graph.all_nodes() for out in node.outputs]
-    absent = [value for value in values if not (value.name or value.uses())]
-    NameFixPass()(model)
-    for value in absent:
-        value.name = ""

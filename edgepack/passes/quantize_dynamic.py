@@ -8,11 +8,12 @@ Source: onnxruntime docs, Quantize ONNX Models (dynamic quantization for RNNs an
 figures: ``python benchmarks/integer_forms.py``, benchmarks/results/integer_forms.json.
 """
 
-from collections.abc import Iterator
-from typing import ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Literal, Self
 
 import onnx_ir as ir
 
+from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import constant
 from edgepack.graph.kernels import CLAMPS, FREE
 from edgepack.graph.lookup import check_nodes, label
@@ -41,10 +42,13 @@ class QuantizeDynamic(Step, frozen=True):
         exclude: Names of nodes to leave in float.
         min_size: Weights with fewer entries stay in float: rounding the input at run time then
             costs more than the product saves (128 x 128 at one row took 1.01 times as long).
+        rounding: Of matrices: ``gptq`` makes up for errors on the inputs that were seen, and is
+            ``nearest`` where there are no calibration data.
     """
 
     exclude: tuple[str, ...] = ()
     min_size: int = 16384
+    rounding: Literal["gptq", "nearest"] = "nearest"
     keeps: ClassVar[Keeps] = "interface"
 
     def fit(self, target: Target) -> Self | Skip:
@@ -61,14 +65,15 @@ class QuantizeDynamic(Step, frozen=True):
         graph = model.graph
         assert ctx.target.int8 is not None, "fit() skips such targets"
         check_nodes(graph, self.exclude)
-        writer, tables = DynamicWriter(graph, dynamic_scheme(ctx.target.int8)), Tables(graph)
-        mostly_convolutions = _weights(graph, _CONVOLUTIONS) > _weights(graph, _MATRICES)
+        scheme, tables = dynamic_scheme(ctx.target.int8), Tables(graph)
+        writer = DynamicWriter(graph, scheme, self._moments(model, ctx))
+        unpaid = _unpaid(graph)
         for node in list(graph):
             if _is_done(node) or (node.op_type in _QUIET and not is_table(node)):
                 continue
             where, reason = label(node), self._why_not(node, ctx.spared)
-            if not reason and node.op_type in _MATRICES and mostly_convolutions:
-                reason = "convolutions hold most of the weights: too little would be gained"
+            if not reason and node.op_type in _MATRICES:
+                reason = unpaid
             if reason:
                 yield Edit(where, reason, left=True)
             elif is_table(node):
@@ -76,12 +81,20 @@ class QuantizeDynamic(Step, frozen=True):
             else:
                 yield Edit(where, writer.write(node))
 
+    def _moments(self, model: ir.Model, ctx: Context) -> Mapping[str, Moments]:
+        """Return the second moments of the inputs of matrices, where GPTQ needs them."""
+        if self.rounding == "nearest" or ctx.second is None or _unpaid(model.graph):
+            return {}
+        wanted = (node for node in model.graph if node.op_type in _MATRICES and not _is_done(node))
+        names = [label(node) for node in wanted if not self._why_not(node, ctx.spared)]
+        return ctx.second(model, tuple(names))
+
     def _why_not(self, node: ir.Node, spared: frozenset[str]) -> str:
         """Return the reason to leave ``node`` in float, or an empty string."""
         if node.name in self.exclude:
             return "excluded by the recipe"
         if node.name in spared:
-            return "spared by the accuracy gate"
+            return "spared by the gate"
         if is_table(node):
             return why_not_table(node, self.min_size)
         if node.domain not in {"", "ai.onnx"} or node.op_type not in _MATRICES | {"LSTM"}:
@@ -99,6 +112,13 @@ class QuantizeDynamic(Step, frozen=True):
 def _is_done(node: ir.Node) -> bool:
     """Whether a node computes on integers already, or only restores their scale."""
     return restores(node) or whole_precision(node) in {"int8", "int4"}
+
+
+def _unpaid(graph: ir.Graph) -> str:
+    """Return why no matrix of a graph is worth an integer product, or an empty string."""
+    if _weights(graph, _CONVOLUTIONS) > _weights(graph, _MATRICES):
+        return "convolutions hold most of the weights: too little would be gained"
+    return ""
 
 
 def _weights(graph: ir.Graph, operators: frozenset[str]) -> int:

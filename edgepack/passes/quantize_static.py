@@ -14,27 +14,41 @@ from typing import ClassVar, Literal, Self
 import onnx_ir as ir
 
 from edgepack.base.errors import ModelError, RequestError, nearest
+from edgepack.calibration.moments import Moments
+from edgepack.graph.copying import private_copy
 from edgepack.passes import Context, Edit, Keeps
+from edgepack.quantization.bias import correct
 from edgepack.quantization.choose import finder
 from edgepack.quantization.placement import place
+from edgepack.quantization.rows import flatten
 from edgepack.quantization.scales import activation_scale
 from edgepack.quantization.scheme import scheme_for
-from edgepack.quantization.writer import Writer
+from edgepack.quantization.writer import Known, Writer
 from edgepack.spec.step import Skip, Step
 from edgepack.spec.target import Target
+
+_MATRICES = frozenset({"MatMul", "Gemm"})
+"""Rounded by GPTQ. Of convolutions kernels read K in several orders, each under the pair law."""
 
 
 class QuantizeStatic(Step, frozen=True):
     """Quantize weights and activations to int8, ranges from calibration data.
 
+    Scales that training found (``qat``) are taken as they are.
+
     Attributes:
         ranges: How a range follows from statistics; ``auto`` replays a few samples and takes for
             each tensor what changes the outputs of its readers least.
         exclude: Names of nodes to leave in float.
+        correct_bias: Whether to take the mean error of each channel out of its bias, where that
+            lowers the noise on calibration data that it was not measured on.
+        rounding: Of matrices: ``gptq`` makes up for errors on the inputs that were seen.
     """
 
     ranges: Literal["auto", "minmax", "percentile", "entropy", "mse"] = "minmax"
     exclude: tuple[str, ...] = ()
+    correct_bias: bool = False
+    rounding: Literal["gptq", "nearest"] = "nearest"
     keeps: ClassVar[Keeps] = "interface"
 
     def fit(self, target: Target) -> Self | Skip:
@@ -49,30 +63,47 @@ class QuantizeStatic(Step, frozen=True):
         assert ctx.target.int8 is not None, "fit() skips such targets"
         self._check(graph)
         scheme = scheme_for(ctx.target.int8)
-        reasons = dict.fromkeys(ctx.spared, "spared by the accuracy gate")
+        reasons = dict.fromkeys(ctx.spared, "spared by the gate")
         reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
+        if scheme.integer_bias and ctx.measure is not None:
+            yield from (Edit(where, what) for where, what in flatten(model, reasons))
         plan = place(graph, reasons, absorb=not scheme.symmetric)
         if ctx.measure is None:
-            for node in plan.integer:
-                yield Edit(str(node.name), "there are no calibration data", left=True)
+            why = "there are no calibration data"
+            yield from (Edit(str(node.name), why, left=True) for node in plan.integer)
             return
         roots = tuple(dict.fromkeys(str(root.name) for root in plan.scale_of.values()))
+        roots = tuple(name for name in roots if name not in ctx.learned.activations)
         methods = self._methods(model, roots, ctx)
-        ranges = {
-            name: finder(methods[name]).range(statistics)
-            for name, statistics in ctx.measure(model, roots).items()
-        }
-        scales = {
-            value: activation_scale(ranges[str(root.name)], scheme)
-            for value, root in plan.scale_of.items()
-        }
+        found = dict(ctx.learned.activations)
+        for name, statistics in ctx.measure(model, roots).items():
+            found[name] = activation_scale(finder(methods[name]).range(statistics), scheme)
+        scales = {value: found[str(root.name)] for value, root in plan.scale_of.items()}
         if roots and self.ranges == "auto":
             yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
-        for where, what in Writer(graph, scheme, plan, scales).write():
+        moments = self._moments(model, tuple(plan.integer), ctx)
+        known = Known(ctx.learned.weights, moments)
+        yield from self._write(model, Writer(graph, scheme, plan, scales, known), ctx)
+        yield from (Edit(where, reason, left=True) for where, reason in left)
+
+    def _write(self, model: ir.Model, writer: Writer, ctx: Context) -> Iterator[Edit]:
+        """Make the model integer, and correct its biases where that is asked for."""
+        float_ = private_copy(model) if self.correct_bias and ctx.rows is not None else None
+        for where, what in writer.write():
             yield Edit(where, what)
-        for where, reason in left:
-            yield Edit(where, reason, left=True)
+        if float_ is not None and ctx.rows is not None:
+            what = correct(model, float_, ctx.rows)
+            if what:
+                yield Edit("graph", what)
+
+    def _moments(
+        self, model: ir.Model, nodes: tuple[ir.Node, ...], ctx: Context
+    ) -> Mapping[str, Moments]:
+        """Return the second moments of the inputs of integer matrices, where GPTQ needs them."""
+        if self.rounding == "nearest" or ctx.second is None:
+            return {}
+        return ctx.second(model, tuple(str(n.name) for n in nodes if n.op_type in _MATRICES))
 
     def _methods(self, model: ir.Model, roots: tuple[str, ...], ctx: Context) -> Mapping[str, str]:
         """Return the range method of each tensor."""

@@ -98,7 +98,7 @@ class QuantizeWeights(Step, frozen=True):
         if node.name in self.exclude:
             return "excluded by the recipe"
         if node.name in spared:
-            return "spared by the accuracy gate"
+            return "spared by the gate"
         if is_table(node):
             return why_not_table(node, self.min_size)
         reason = why_not_stored(node, self.min_size)

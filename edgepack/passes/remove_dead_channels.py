@@ -1,8 +1,8 @@
 """Remove channels that are zero whatever the input: smaller tensors, and so less to compute.
 
-A channel is dead where every weight and the bias that write it are zero. Between two layers with
-one path of nodes that map 0 to 0 nothing reads anything else of it, so its weights go in both.
-A channel that is constant but not zero stays: at the border of a padded convolution it is no
+A channel is dead where every layer that reads it reads zeros: what they multiply is zero. It leaves
+all tensors of its group (``graph.channels``), through residual adds, depthwise convolutions and
+pools. A channel that is constant but not zero stays: at the border of a padded convolution it is no
 constant, so no bias can stand for it.
 """
 
@@ -10,114 +10,110 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from edgepack.graph.chains import Link, channels_out, links, rows_first
-from edgepack.graph.constants import Array, add_constant, attribute, constant
+from edgepack.graph.chains import channels_in, rows_first
+from edgepack.graph.channels import Group, groups, is_layer
+from edgepack.graph.constants import Array, add_constant, constant
+from edgepack.graph.zeros import Mask, Zeros
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.spec.step import Step
 
-Mask = npt.NDArray[np.bool_]
-
 
 class RemoveDeadChannels(Step, frozen=True):
-    """Drop zero channels between two layers; what they multiply is zero."""
+    """Drop channels that are zero wherever they are read."""
 
     keeps: ClassVar[Keeps] = "values"
 
     def rewrite(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
-        """Go in graph order: what a layer no longer reads may leave its own channels dead."""
-        for link in links(model.graph):
-            alive = _alive(link.first)
-            if alive.all():
-                continue
-            if not alive.any():
-                alive[0] = True  # no runtime is asked for a tensor without channels
-                if alive.size == 1:
-                    continue
-            dead = int(np.count_nonzero(~alive))
-            if why := _obstacle(link):
-                yield Edit(str(link.first.name), f"{dead} dead channels stay: {why}", left=True)
-                continue
-            _narrow(model.graph, link, alive)
-            yield Edit(
-                str(link.first.name),
-                f"{dead} of {alive.size} channels were zero: removed here and in "
-                f"{link.second.name}",
-            )
+        """Go on until nothing goes: what a layer no longer reads may leave its own rows zero."""
+        kept: dict[str, Edit] = {}
+        while removed := [edit for group in groups(model.graph) for edit in _shrink(model, group)]:
+            yield from (edit for edit in removed if not edit.left)
+            kept.update({edit.where: edit for edit in removed if edit.left})
+            if all(edit.left for edit in removed):
+                break
+        yield from kept.values()
 
 
-def _alive(node: ir.Node) -> Mask:
-    """Tell which output channels of a layer may differ from zero."""
-    weight = _array(node, 1)
-    rows = weight if rows_first(node) else weight.T
-    alive = np.asarray((rows.reshape(len(rows), -1) != 0).any(axis=1))
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        alive |= _array(node, 2).reshape(-1) != 0
-    return alive
+def _shrink(model: ir.Model, group: Group) -> Iterator[Edit]:
+    """Take the dead channels out of one group."""
+    zeros, first = Zeros(group), str(group.writers[0].name)
+    if why := next(iter(group.obstacles), "") or _not_finite(group):
+        if dead := int(np.count_nonzero(zeros.written())):
+            yield Edit(first, f"{dead} dead channels stay: {why}", left=True)
+        return
+    alive = ~zeros.read()
+    if not alive.any():
+        alive[0] = True  # no runtime is asked for a tensor without channels
+    if alive.all() or not group.readers:
+        return
+    dead = int(np.count_nonzero(~alive))
+    _narrow(model.graph, group, alive)
+    others = [str(node.name) for node in (*group.writers[1:], *group.within, *group.readers)]
+    yield Edit(
+        first, f"{dead} of {alive.size} channels were zero: removed here and in {_few(others)}"
+    )
 
 
-def _obstacle(link: Link) -> str:
-    """Say why no channel can be taken out between two layers, or nothing."""
-    for node in (link.first, link.second):
-        if node.op_type == "Conv" and attribute(node, "group", 1) != 1:
-            return f"{node.name} works in groups"
-    if not np.isfinite(_array(link.second, 1)).all():
-        return f"{link.second.name} has weights that are not finite"
-    for node in _between(link):
-        if node.op_type == "Reshape":
-            return f"{node.name} gives a shape that counts them"
-        if node.op_type == "Clip" and not _keeps_zero(node):
-            return f"{node.name} clips zero to something else"
+def _few(names: list[str]) -> str:
+    shown = ", ".join(dict.fromkeys(names[:3]))
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def _not_finite(group: Group) -> str:
+    """Say which reader would have made something else of a zero, or nothing."""
+    for node in group.readers:
+        if not np.isfinite(_array(node, 1)).all():
+            return f"{node.name} has weights that are not finite"
     return ""
 
 
-def _keeps_zero(clip: ir.Node) -> bool:
-    lowest, highest = [*clip.inputs[1:3], None, None][:2]
-    bounds = [constant(bound) for bound in (lowest, highest)]
-    if any(b is None and v is not None for b, v in zip(bounds, (lowest, highest), strict=True)):
-        return False
-    low, high = bounds
-    return (low is None or bool(low <= 0)) and (high is None or bool(high >= 0))
-
-
-def _between(link: Link) -> Iterator[ir.Node]:
-    """Walk from the first layer to the second; each tensor between has one reader."""
-    node = link.first.outputs[0].consumers()[0]
-    while node is not link.second:
-        yield node
-        node = node.outputs[0].consumers()[0]
-
-
-def _narrow(graph: ir.Graph, link: Link, alive: Mask) -> None:
-    """Keep the channels that are ``alive`` in both layers, and in the shapes between them."""
-    first, second = link.first, link.second
-    before = channels_out(first)
-    path = [first, *_between(link)]
-    _keep(graph, first, 1, alive, 0 if rows_first(first) else 1)
-    if len(first.inputs) > 2 and first.inputs[2] is not None:
-        _keep(graph, first, 2, alive, -1)
-    _keep(graph, second, 1, np.repeat(alive, link.repeat), 1 if rows_first(second) else 0)
+def _narrow(graph: ir.Graph, group: Group, alive: Mask) -> None:
+    """Keep the channels that are ``alive`` in every layer, constant and shape of a group."""
+    for node in group.writers:
+        _keep(graph, node, 1, alive, 0 if rows_first(node) else 1)
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            _keep(graph, node, 2, alive, -1)
+    for node in group.readers:
+        repeat = channels_in(node) // group.width
+        _keep(graph, node, 1, np.repeat(alive, repeat), 1 if rows_first(node) else 0)
+    for node in group.within:
+        _narrow_within(graph, node, group, alive)
     kept = int(np.count_nonzero(alive))
-    for node in path:
-        shape = node.outputs[0].shape
-        if shape is not None:
-            axis = 1 if first.op_type == "Conv" else len(shape) - 1
-            sizes = {before: kept, before * link.repeat: kept * link.repeat}
-            dims = list(shape)
-            size = dims[axis]
-            dims[axis] = sizes.get(size, size) if isinstance(size, int) else size
-            node.outputs[0].shape = ir.Shape(dims)
+    for value, place in group.values.items():
+        if value.shape is not None:
+            dims = list(value.shape)
+            dims[place.axis] = kept * place.repeat
+            value.shape = ir.Shape(dims)
+
+
+def _narrow_within(graph: ir.Graph, node: ir.Node, group: Group, alive: Mask) -> None:
+    """Keep what a node between two layers holds for the channels that are alive."""
+    held = is_layer(node) or node.op_type == "BatchNormalization"
+    if is_layer(node):
+        node.attributes["group"] = ir.AttrInt64("group", int(np.count_nonzero(alive)))
+    out = node.outputs[0]
+    place = group.values[out]
+    for index, value in enumerate(node.inputs):
+        array = constant(value)
+        if array is None:
+            continue
+        axis, mask = 0, alive
+        if not held:
+            assert out.shape is not None, "followed by its shape"
+            axis, mask = place.axis - (len(out.shape) - array.ndim), np.repeat(alive, place.repeat)
+        if 0 <= axis < array.ndim and array.shape[axis] == mask.size:
+            _keep(graph, node, index, mask, axis)
 
 
 def _keep(graph: ir.Graph, node: ir.Node, index: int, alive: Mask, axis: int) -> None:
     array = np.ascontiguousarray(np.compress(alive, _array(node, index), axis=axis))
-    part = "weight" if index == 1 else "bias"
+    part = {1: "weight", 2: "bias"}.get(index, f"input_{index}")
     node.replace_input_with(index, add_constant(graph, f"{node.name}.alive_{part}", array))
 
 
 def _array(node: ir.Node, index: int) -> Array:
     array = constant(node.inputs[index])
-    assert array is not None, "links are between layers with constants"
+    assert array is not None, "groups are of layers with constants"
     return array

@@ -14,6 +14,7 @@ from onnx_ir.passes.common import (
 )
 
 from edgepack.graph.constants import attribute, constant, rank
+from edgepack.graph.linear import FLOATS, product_and_bias
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.spec.step import Step
 
@@ -21,9 +22,6 @@ _MOVERS = frozenset(
     {"Slice", "Concat", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Split", "Flatten"}
 )
 """Move values: folding them does not make a file larger where nothing else reads the weight."""
-
-_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16)
-"""Types that pools and Gemm have kernels for; a mean, a sum and a product have more."""
 
 _LARGEST = 2**31
 """No limit: what is moved was there before."""
@@ -88,7 +86,7 @@ def _means_to_pools(graph: ir.Graph) -> Iterator[Edit]:
         axes, source = _axes(node), node.inputs[0]
         if (
             source is None
-            or source.dtype not in _FLOATS
+            or source.dtype not in FLOATS
             or axes is None
             or sorted(axis % 4 for axis in axes) != [2, 3]
         ):
@@ -132,30 +130,16 @@ def _sums_into_products(graph: ir.Graph) -> Iterator[Edit]:
     takes: the weight would be stored in int8 and multiplied in float.
     """
     for add in [n for n in graph if n.op_type == "Add"]:
-        product, bias = _product_and_bias(add)
-        if product is None or bias is None:
+        found = product_and_bias(add)
+        if found is None:
+            continue
+        product, bias = found
+        if rank(product.inputs[0]) != 2 or rank(bias) not in {1, 2}:
             continue
         gemm = ir.node("Gemm", [*product.inputs, bias], name=product.name)
         _replace(graph, add, [gemm])
         graph.remove(product, safe=True)
         yield Edit(str(gemm.name), f"took over the vector that {add.name} added")
-
-
-def _product_and_bias(add: ir.Node) -> tuple[ir.Node | None, ir.Value | None]:
-    """Return the MatMul of two matrices and the constant vector that ``add`` adds, if it does."""
-    for source, bias in (add.inputs, reversed(add.inputs)):
-        vector = constant(bias)
-        node = None if source is None or vector is None else source.producer()
-        if node is None or source is None or vector is None or node.op_type != "MatMul":
-            continue
-        weight = constant(node.inputs[1])
-        alone = len(source.uses()) == 1 and not source.is_graph_output()
-        if weight is None or weight.ndim != 2 or rank(node.inputs[0]) != 2 or not alone:
-            continue
-        columns = weight.shape[1]
-        if source.dtype in _FLOATS and vector.shape in {(columns,), (1, columns)}:
-            return node, bias
-    return None, None
 
 
 def _zero_pads(pad: ir.Node) -> list[int] | None:

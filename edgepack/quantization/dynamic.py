@@ -6,13 +6,16 @@ becomes ``com.microsoft.DynamicQuantizeLSTM``, a kernel of the CPU provider alon
 Zero points are always written: onnxruntime 1.20 aborts without them.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
+from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import Array, add_constant, attribute, constant
 from edgepack.quantization.placement import output_axis
+from edgepack.quantization.refine import refine
 from edgepack.quantization.scales import QuantizedWeight, quantize_weight
 from edgepack.quantization.scheme import Scheme, scheme_for
 from edgepack.spec.target import Int8
@@ -32,9 +35,13 @@ def dynamic_scheme(facts: Int8) -> Scheme:
 class DynamicWriter:
     """Edits one graph; tensors read by several products are rounded once."""
 
-    def __init__(self, graph: ir.Graph, scheme: Scheme) -> None:
+    def __init__(
+        self, graph: ir.Graph, scheme: Scheme, moments: Mapping[str, Moments] | None = None
+    ) -> None:
+        """Prepare edits; ``moments`` of the inputs of products, by name, are rounded for."""
         self._graph = graph
         self._scheme = scheme
+        self._moments = moments or {}
         self._rounded: dict[ir.Value, ir.Node] = {}
 
     def write(self, node: ir.Node) -> str:
@@ -79,7 +86,12 @@ class DynamicWriter:
         """
         weight, axis = constant(node.inputs[1]), output_axis(node)
         assert weight is not None
-        packed = self._quantize(weight, axis)
+        packed = refine(
+            self._quantize(weight, axis),
+            weight,
+            self._moments.get(str(node.name)),
+            pair_law=self._scheme.pair_law,
+        )
         codes, name = packed.codes, f"{node.name}.weight"
         return (
             add_constant(self._graph, name, codes.T.copy() if axis == 0 else codes),

@@ -11,7 +11,7 @@ from edgepack.quantization.scheme import Scheme
 _SMALLEST_SPAN = 1e-12
 """A narrower range is a constant zero; its scale only has to be finite and positive."""
 
-_BIAS_LIMIT = 2.0**30
+BIAS_LIMIT = 2.0**30
 """Largest code of an int32 bias: half the type is left to the accumulated products."""
 
 
@@ -74,8 +74,30 @@ def quantize_weight(
     if scheme.pair_law and not depthwise:
         scales = lawful_scales(orders_of_k(exact, axis))
     stored = np.maximum(scales, least).astype(np.float32)
-    shape = [-1 if a == axis else 1 for a in range(exact.ndim)]
-    codes = np.clip(np.rint(exact / stored.astype(np.float64).reshape(shape)), -127, 127)
+    return round_weight(weight, axis, scheme, (stored, 127), depthwise=depthwise)
+
+
+def round_weight(
+    weight: npt.NDArray[np.floating],
+    axis: int,
+    scheme: Scheme,
+    rule: tuple[npt.NDArray[np.float32], int],
+    *,
+    depthwise: bool,
+) -> QuantizedWeight:
+    """Round a weight with scales that are given.
+
+    Args:
+        weight: As in ``quantize_weight``.
+        axis: The axis of output channels.
+        scheme: The integer type.
+        rule: One scale per channel, and the largest code.
+        depthwise: Whether the type is that of depthwise kernels.
+    """
+    stored, limit = rule
+    shape = [-1 if a == axis else 1 for a in range(weight.ndim)]
+    exact = weight.astype(np.float64) / stored.astype(np.float64).reshape(shape)
+    codes = np.clip(np.rint(exact), -limit, limit)
     zero = scheme.weight_zero(depthwise=depthwise)
     kind = scheme.depthwise if depthwise else scheme.weights
     return QuantizedWeight(
@@ -94,7 +116,7 @@ def least_scales(
     """
     if bias is None:
         return np.zeros(channels)
-    return np.abs(bias.astype(np.float64).reshape(-1)) / (input_scale * _BIAS_LIMIT)
+    return np.abs(bias.astype(np.float64).reshape(-1)) / (input_scale * BIAS_LIMIT)
 
 
 def orders_of_k(weight: Weights, axis: int) -> tuple[Weights, ...]:

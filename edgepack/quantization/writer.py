@@ -1,19 +1,44 @@
 """Writes a decided placement into a graph as QuantizeLinear and DequantizeLinear."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import Array, add_constant, constant
 from edgepack.graph.kernels import INTEGER_OUTPUT, WEIGHTED
+from edgepack.quantization.learned import WeightScale
 from edgepack.quantization.placement import Placement, is_depthwise, output_axis
-from edgepack.quantization.scales import ActivationScale, least_scales, quantize_weight
+from edgepack.quantization.refine import refine
+from edgepack.quantization.scales import (
+    ActivationScale,
+    least_scales,
+    quantize_weight,
+    round_weight,
+)
 from edgepack.quantization.scheme import Scheme
 
 Note = tuple[str, str]
 """Where, and what was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of weights before they are rounded, by node.
+
+    Attributes:
+        learned: Scales that training found.
+        moments: Second moments of what matrices multiply; those matrices are rounded by GPTQ.
+    """
+
+    learned: Mapping[str, WeightScale] = field(default_factory=dict)
+    moments: Mapping[str, Moments] = field(default_factory=dict)
+
+
+_NOTHING = Known()
 
 
 class Writer:
@@ -25,8 +50,11 @@ class Writer:
         scheme: Scheme,
         plan: Placement,
         scales: Mapping[ir.Value, ActivationScale],
+        known: Known = _NOTHING,
     ) -> None:
+        """Prepare to edit ``graph``, whose tensors in ``scales`` become integers."""
         self._graph = graph
+        self._known = known
         self._scheme = scheme
         self._plan = plan
         self._scales = dict(scales)
@@ -101,19 +129,22 @@ class Writer:
         assert weight is not None
         axis, depthwise = output_axis(node), is_depthwise(node)
         step = self._input_scale(node)
-        packed = quantize_weight(
-            weight.astype(np.float32),
-            axis,
-            self._scheme,
-            least_scales(bias, step, weight.shape[axis]),
-            depthwise=depthwise,
-        )
+        weight, least = weight.astype(np.float32), least_scales(bias, step, weight.shape[axis])
+        found = self._known.learned.get(where)
+        if found is None:
+            packed = quantize_weight(weight, axis, self._scheme, least, depthwise=depthwise)
+            seen = self._known.moments.get(where)
+            packed = refine(packed, weight, seen, pair_law=self._scheme.pair_law)
+        else:
+            rule = (found.scale, found.limit)
+            packed = round_weight(weight, axis, self._scheme, rule, depthwise=depthwise)
         self._restore(node, 1, (packed.codes, packed.scale, packed.zero_point, axis))
         if bias is not None and self._scheme.integer_bias:
             codes, scale = quantize_bias(bias, packed.scale, step)
             self._restore(node, 2, (codes, scale, np.zeros(scale.shape, np.int32), 0))
         law = " under the pair law" if self._scheme.pair_law and not depthwise else ""
-        return where, f"{weight.size} weights to {packed.codes.dtype}{law}"
+        how = "" if found is None else f", {found.limit} the largest code, by learned scales"
+        return where, f"{weight.size} weights to {packed.codes.dtype}{law}{how}"
 
     def _input_scale(self, node: ir.Node) -> float:
         """Return the scale of the pair in front of ``node``."""

@@ -1,6 +1,7 @@
 """Put together what ships: golden samples, manifest, bundle, report."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -10,13 +11,16 @@ from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import encode as encode_golden
 from edgepack.bundle.pack import pack
 from edgepack.gate.candidates import Rewritten
-from edgepack.gate.choose import Chosen, Clocked
+from edgepack.gate.choose import Chosen
 from edgepack.gate.execution import Observed
 from edgepack.gate.speed import Comparison
+from edgepack.gate.terms import Clocked
+from edgepack.gate.tuned import Tuned
 from edgepack.graph.precision import precisions
 from edgepack.report.record import FORMAT, Report, Speed, Timed
 from edgepack.runtime import machine
 from edgepack.spec import manifest as spec
+from edgepack.spec.decision import Removed
 
 _VERSIONS = ("edgepack", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript")
 
@@ -33,6 +37,7 @@ class Origin:
         exporter: ``none``, ``dynamo`` or ``torchscript``.
         notes: Sentences about model and data.
         training_sha256: Of the data that compression trained on, empty without.
+        decided: What a clock led to while compressing, by step.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Origin:
     exporter: str
     notes: tuple[str, ...]
     training_sha256: str = ""
+    decided: Mapping[str, Removed] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,9 @@ class Parts:
         observed: What ran on the target's kernels.
         golden: The self-test.
         tolerance: Of each of its outputs.
+        tuned: What was found about session options, None where nobody asked.
+        extras: Other members: how raw input becomes a sample.
+        tuned: What was found about session options, None where nobody asked.
     """
 
     origin: Origin
@@ -63,27 +72,36 @@ class Parts:
     observed: Observed
     golden: Golden
     tolerance: dict[str, float]
+    tuned: Tuned | None = None
+    extras: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What was found and decided, in order."""
+        return (*self.chosen.sentences, *([self.tuned.sentence] if self.tuned else []))
 
 
 def bundle(parts: Parts) -> tuple[bytes, spec.Manifest]:
     """Return the bytes of the bundle and its manifest."""
     manifest = _manifest(parts)
     model = parts.chosen.candidate.data
-    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden)}
+    members = {"model.onnx": model, "golden.npz": encode_golden(parts.golden), **parts.extras}
     return pack(manifest, members), manifest
 
 
 def _manifest(parts: Parts) -> spec.Manifest:
     target, chosen = parts.rewritten.plan.target, parts.chosen
     candidate, signature = chosen.candidate, parts.rewritten.signature
+    runtime = spec.runtime_of(target)
     return spec.Manifest(
         format="edgepack/1",
         name=parts.origin.name,
         target=msgspec.to_builtins(target),
         runtime=msgspec.structs.replace(
-            spec.runtime_of(target),
+            runtime,
             opset=candidate.model.graph.opset_imports.get("", 0),
             ir_version=min(candidate.model.ir_version, target.max_ir),
+            session=(parts.tuned.session if parts.tuned else None) or runtime.session,
         ),
         inputs=signature.inputs,
         outputs=signature.outputs,
@@ -134,7 +152,7 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         bundle_sha256=digest,
         target=parts.rewritten.plan.target.name,
         choice=chosen.candidate.name,
-        sentences=chosen.sentences,
+        sentences=parts.sentences,
         timed={name: _timed(clocked) for name, clocked in chosen.clocked.items()},
         barred=barred,
         executed=observed.executed,
@@ -142,6 +160,8 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         spread=observed.spread,
         machine=facts,
         seconds=seconds,
+        decided=dict(parts.origin.decided),
+        tuned=parts.tuned,
     )
 
 

@@ -18,6 +18,7 @@ class Built:
         manifest: What it says of itself.
         speed: What is known of speed, a sentence.
         sentences: What was found and decided.
+        tuned: What was found about session options, empty where nobody asked.
     """
 
     path: Path
@@ -27,3 +28,4 @@ class Built:
     manifest: Manifest
     speed: str
     sentences: tuple[str, ...]
+    tuned: str = ""

@@ -10,6 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from edgepack.base.errors import RequestError
+from edgepack.gate.tuned import Tuned
+from edgepack.spec.decision import Removed
 from edgepack.spec.manifest import Cost, Execution
 
 FORMAT: Literal["edgepack-report/1"] = "edgepack-report/1"
@@ -27,7 +29,7 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a clock said of one candidate; see ``gate.choose.Clocked``."""
+    """What a clock said of one candidate; see ``gate.terms.Clocked``."""
 
     speed: Speed | None
     latency: float | None
@@ -49,6 +51,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         spread: Largest difference per output between here and the target's CPUs.
         machine: Facts about the machine that built.
         seconds: CPU seconds per phase of the build.
+        decided: What a clock led to while compressing, by step.
+        tuned: What was found about session options, None where nobody asked.
     """
 
     format: Literal["edgepack-report/1"]
@@ -63,6 +67,8 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spread: dict[str, float]
     machine: dict[str, Any]
     seconds: dict[str, float]
+    decided: dict[str, Removed] = {}
+    tuned: Tuned | None = None
 
 
 def encode(report: Report) -> bytes:
@@ -70,12 +76,38 @@ def encode(report: Report) -> bytes:
     return msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n"
 
 
-def load(path: Path) -> Report:
-    """Read a report for ``--replay``.
+def load(path: Path, target: str) -> Report:
+    """Read a report for ``--replay``; it must be of the target that is built.
 
     Raises:
-        RequestError: The file is missing or not a report.
+        RequestError: The file is missing, not a report, or that of another target.
     """
+    found = _read(path)
+    if found.target != target:
+        raise RequestError(
+            "E-REPLAY",
+            f"{str(path)!r} is the report of a build for {found.target}, not {target}",
+            hint=f"build -t {found.target}",
+        )
+    return found
+
+
+def require_same(report: Report, digest: str) -> None:
+    """Refuse to call a replay what is not one.
+
+    Raises:
+        RequestError: Model, data, options or versions differ from those of the report.
+    """
+    if report.bundle_sha256 != digest:
+        raise RequestError(
+            "E-REPLAY",
+            f"the report belongs to bundle {report.bundle_sha256[:16]}, this build gives "
+            f"{digest[:16]}",
+            hint="replay with the same model, data, options and versions",
+        )
+
+
+def _read(path: Path) -> Report:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:

@@ -10,6 +10,7 @@ import msgspec
 from edgepack.base import units
 from edgepack.report.built import Built
 from edgepack.spec.manifest import Manifest
+from edgepack.spec.preprocess import Image, Rule, Text
 
 Row = tuple[str, ...]
 
@@ -18,6 +19,8 @@ def build_rows(item: Built) -> Iterator[Row]:
     """Yield one row per fact of a bundle."""
     yield from manifest_rows(item.manifest)
     yield "speed", item.speed
+    if item.tuned:
+        yield "tuning", item.tuned
     yield "bundle", str(item.path)
     yield "sha256", item.sha256[:16]
 
@@ -32,6 +35,29 @@ def manifest_rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "closeness to float", fidelity(manifest)
     yield "estimated cost", cost(manifest)
     yield "executed", executed(manifest)
+    if chosen := session(manifest):
+        yield "session options", chosen
+
+
+def preprocess(rule: Rule | None) -> str:
+    """Return how raw input becomes a sample, in one line."""
+    if rule is None:
+        return "not declared: apps take samples as the model does"
+    if isinstance(rule, Image):
+        height, width = rule.size
+        how = "no other size" if rule.resize == "none" else f"resized by {rule.resize}"
+        numbers = f"scale {rule.scale:.4g}, mean {_plain(rule.mean)}, std {_plain(rule.std)}"
+        return f"image, {width}x{height} {rule.channels} {rule.layout}, {how}, {numbers}"
+    if isinstance(rule, Text):
+        mask = f" and {rule.mask}" if rule.mask else ""
+        return (
+            f"text, {rule.split} of {rule.vocabulary}, {rule.length} tokens to {rule.input}{mask}"
+        )
+    return f"audio, {rule.rate} Hz, frames of {rule.frame}, {rule.step} new, scale {rule.scale:.4g}"
+
+
+def _plain(numbers: tuple[float, ...]) -> str:
+    return " ".join(f"{number:g}" for number in numbers)
 
 
 def precision(manifest: Manifest) -> str:
@@ -92,6 +118,13 @@ def executed(manifest: Manifest) -> str:
             f"{item.device}: {item.golden} golden and {item.evaluated} evaluation samples{agreed}"
         )
     return "; ".join(parts)
+
+
+def session(manifest: Manifest) -> str:
+    """Return the session options that differ from those of other bundles, or nothing."""
+    plain: dict[str, int | str] = {"graph_optimization_level": "all", "intra_op_num_threads": 0}
+    chosen = {k: v for k, v in manifest.runtime.session.items() if plain.get(k) != v}
+    return ", ".join(f"{key}={value}" for key, value in sorted(chosen.items()))
 
 
 def shell(path: Path) -> str:

@@ -13,9 +13,11 @@ from edgepack.bundle.open import Bundle, open_bundle
 from edgepack.bundle.signature import Key
 from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry, Outputs
+from edgepack.runtime.raw import Preprocessor, Raw, as_raw
 from edgepack.runtime.saturation import saturates
 from edgepack.runtime.session import Options, Session, version
 from edgepack.spec.manifest import Manifest
+from edgepack.spec.preprocess import Rule
 from edgepack.spec.signature import Sample, Signature, TensorSpec
 
 
@@ -32,6 +34,9 @@ class Model:
         self._session = session
         self._where = str(bundle.path)
         self._carry = Carry(Signature(self.inputs, self.outputs, dict(self.state)))
+        rule = bundle.preprocess
+        face = self._carry.signature
+        self._raw = None if rule is None else Preprocessor(rule, bundle.extras, face)
 
     @property
     def manifest(self) -> Manifest:
@@ -54,8 +59,38 @@ class Model:
         return self.manifest.state
 
     def reset(self) -> None:
-        """Start a new sequence: the carried state is zeros again."""
+        """Start a new sequence: the carried state is zeros again, and so is past sound."""
         self._carry.reset()
+        if self._raw is not None:
+            self._raw.reset()
+
+    @property
+    def preprocessing(self) -> Rule | None:
+        """How raw input becomes a sample, where the project declared it."""
+        return self._bundle.preprocess
+
+    def preprocess(self, raw: Raw) -> Sample:
+        """Return what the model takes, made from pixels, a text, or one whole frame of sound.
+
+        Raises:
+            DataError: It is no such thing, or the bundle does not say how.
+        """
+        return self._preprocessor().sample(raw)
+
+    def run_raw(self, raw: Raw) -> Outputs:
+        """Run once on pixels, a text, or new samples of sound.
+
+        Args:
+            raw: uint8 pixels, ``(height, width)`` or ``(height, width, 1, 3 or 4)``; a str; or
+                int16 samples, one hop of them: the frame begins with those of the runs before.
+
+        Returns:
+            Output -> array, state included.
+
+        Raises:
+            DataError: As ``preprocess``.
+        """
+        return self.run(self._preprocessor().next(raw))
 
     def run(self, sample: Sample) -> Outputs:
         """Run once.
@@ -107,10 +142,32 @@ class Model:
             SafetyError: An output is further from its golden value than its tolerance.
         """
         golden = self._bundle.golden
+        self._test_preprocessing()
         outputs = [self._session.run(sample) for sample in golden.samples]
         test = judge(golden, self.manifest.golden.tolerance, outputs)
         test.require(f"{self._where!r} on {machine.arch()}")
         return test
+
+    def _preprocessor(self) -> Preprocessor:
+        if self._raw is None:
+            raise DataError(
+                "E-INPUT",
+                f"{self._where!r} does not say how raw input becomes a sample",
+                hint="declare it in [preprocess] of edgepack.toml and build again, or call run",
+            )
+        return self._raw
+
+    def _test_preprocessing(self) -> None:
+        """Make the golden samples that come from raw inputs again, bit for bit."""
+        golden, raw = self._bundle.golden, self._raw
+        if raw is None:
+            return
+        for i, stored in enumerate(golden.raw[raw.rule.input]):
+            for name, made in raw.sample(as_raw(raw.rule, stored)).items():
+                if made.tobytes() != golden.inputs[name][i, ...].tobytes():
+                    raise SafetyError(
+                        "E-GOLDEN", f"{self._where!r}: raw input {i} becomes another {name!r} here"
+                    )
 
 
 def load(path: Path | str, *, threads: int | None = None, public_key: Key | None = None) -> Model:
@@ -167,27 +224,29 @@ def open_session(bundle: Bundle, threads: int | None = None) -> Session:
     return Session(bundle.model, options, str(bundle.path), self_contained=True)
 
 
-def shipped_options(manifest: Manifest, threads: int | None) -> Options:
-    """Return the session options that a manifest asks for, on this machine; see ``load``.
+def shipped_options(manifest: Manifest, threads: int | None, cores: int | None = None) -> Options:
+    """Return the session options that a manifest asks for; see ``load``.
 
-    Threads that the manifest asks for are at most the cores that affinity and quota leave here:
+    Threads that the manifest asks for are at most the cores that affinity and quota leave:
     one that waits for a core stops all others at the end of every operator.
+
+    Args:
+        manifest: Of the bundle.
+        threads: As in ``load``.
+        cores: Usable ones of another machine, for options to use there; None for this one.
     """
     entries = dict(manifest.runtime.session)
-    wanted = int(entries.pop("intra_op_num_threads", 0)) if threads is None else threads
+    asked = int(entries.pop("intra_op_num_threads", 0))
     level: Any = entries.pop("graph_optimization_level", "all")
-    entries.pop("intra_op_num_threads", None)
+    usable = cores or machine.usable_cores()
+    number = min(asked, usable) if threads is None else threads
     return Options(
-        threads=_threads(wanted) if threads is None else threads or machine.threads(),
-        exact=_needs_exact(manifest),
+        threads=number or min(usable, machine.MOST_THREADS),
+        exact=cores is None and _needs_exact(manifest),
         level=level,
         provider=manifest.runtime.provider,
         entries={key: str(value) for key, value in entries.items()},
     )
-
-
-def _threads(wanted: int) -> int:
-    return min(wanted, machine.usable_cores()) if wanted else machine.threads()
 
 
 def _needs_exact(manifest: Manifest) -> bool:

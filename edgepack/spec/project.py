@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from edgepack.spec.decode import decode, read_toml
+from edgepack.spec.preprocess import Rule
 
 FILE = "edgepack.toml"
 
@@ -72,6 +73,7 @@ class BuildTable(_Table, frozen=True):
         strict: Whether a drop that is not shown to hold fails the build.
         prefer: The objective.
         require: A precision that must ship.
+        tune: Whether to look for the fastest session options on a device of the target.
     """
 
     targets: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ class BuildTable(_Table, frozen=True):
     strict: bool = False
     prefer: Literal["speed", "size"] | None = None
     require: Literal["int8"] | None = None
+    tune: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a limit that cannot be one."""
@@ -88,11 +91,19 @@ class BuildTable(_Table, frozen=True):
 
 
 class Project(_Table, frozen=True):
-    """The whole file; every table and key may be left out."""
+    """The whole file; every table and key may be left out.
+
+    Attributes:
+        model: What is built.
+        data: Samples and judgement.
+        build: Options.
+        preprocess: How an image, a text or sound becomes a sample; ``kind`` says which of them.
+    """
 
     model: ModelTable = ModelTable()
     data: DataTable = DataTable()
     build: BuildTable = BuildTable()
+    preprocess: Rule | None = None
 
 
 def load(folder: Path) -> Project | None:

@@ -1,7 +1,7 @@
 """Channels out of a module, group by group, through torch-pruning."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,12 @@ from torch import nn
 
 from edgepack.base import units
 from edgepack.base.errors import ModelError, RequestError, nearest
-from edgepack.export.faults import RAISED, quiet, reason
 from edgepack.export.interface import Interface, bind, named_outputs
 from edgepack.training import heads
-from edgepack.training.penalty import Kind, rho
+from edgepack.training.groups import LAYERS, Importance, dependencies, forward, understood
 
 _STEPS = 100
 """Rounds in which an aim in MACs is approached; each removes about 1 % of the channels."""
-
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +27,27 @@ class Aim:
         fraction: Of the channels of each group; or None.
         macs: Of the multiply-accumulates, kept; or None.
         multiple: What widths are multiples of.
-        exclude: Layers, by name, that keep their output channels.
     """
 
     fraction: float | None
     macs: float | None
     multiple: int
-    exclude: tuple[str, ...]
+
+
+Shrink = Callable[[Interface, Sequence[nn.Module]], None]
+"""Removes channels of a bound module, none of them from the outputs of the given layers."""
 
 
 def prune(
-    module: nn.Module, example: object, aim: Aim, importance: tuple[Kind, float]
+    module: nn.Module, example: object, exclude: Iterable[str], shrink: Shrink
 ) -> Iterator[str]:
     """Remove channels of ``module`` in place; yield what was done.
+
+    Args:
+        module: In eval mode.
+        example: Inputs, in any form that ``bind`` takes.
+        exclude: Layers, by name, that keep their output channels.
+        shrink: What removes.
 
     Raises:
         RequestError: ``exclude`` names no layer.
@@ -52,35 +57,48 @@ def prune(
     face = bind(module, example)
     before, widths = _outputs(face), _widths(module)
     with torch.enable_grad(), _thawed(module) as frozen:
-        kept = [*_excluded(module, aim), *frozen, *_makers(face)]
         macs, weights = _count(face)
-        pruner = _pruner(face, aim, importance, kept)
-        for _ in range(1 if aim.macs is None else _STEPS):
-            if aim.macs is not None and _count(face)[0] <= aim.macs * macs:
-                break
-            with _understood(module):
-                pruner.step()
-        with _understood(module):
-            after = _count(face)
+        shrink(face, [*_excluded(module, exclude), *frozen, *_makers(face)])
+        after = _count(face)
     changed = {n: (w, widths[n]) for n, w in _widths(module).items() if w != widths[n]}
     if not changed:
         raise ModelError(
             "E-PRUNE",
-            f"no channel can be removed: {_why(widths, aim)}",
+            f"no channel can be removed: {_shown(widths)}",
             hint="ask for more, or set round_to",
         )
     _check(face, before)
-    if aim.macs is not None and after[0] > aim.macs * macs:
-        raise ModelError(
-            "E-PRUNE",
-            f"at most {units.percent(1 - after[0] / macs, 0)} of the MACs can be removed",
-            hint=f"macs = {after[0] / macs:.2f} or more",
-        )
     for name, (now, then) in changed.items():
         yield f"{name}: {then} -> {now} channels"
     yield (
         f"{after[0] / macs:.3f} of the MACs and {after[1] / weights:.3f} of the parameters are left"
     )
+
+
+def to_aim(aim: Aim, importance: Importance) -> Shrink:
+    """Return what removes channels to an aim.
+
+    Raises:
+        ModelError: When it is called and the aim in MACs cannot be reached.
+    """
+
+    def shrink(face: Interface, kept: Sequence[nn.Module]) -> None:
+        macs, _weights = _count(face)
+        pruner = _pruner(face, aim, importance, kept)
+        for _ in range(1 if aim.macs is None else _STEPS):
+            if aim.macs is not None and _count(face)[0] <= aim.macs * macs:
+                break
+            with understood(face.module):
+                pruner.step()
+        left = _count(face)[0] / macs
+        if aim.macs is not None and left > aim.macs:
+            raise ModelError(
+                "E-PRUNE",
+                f"at most {units.percent(1 - left, 0)} of the MACs can be removed",
+                hint=f"macs = {left:.2f} or more",
+            )
+
+    return shrink
 
 
 def _refuse(module: nn.Module) -> None:
@@ -93,7 +111,7 @@ def _refuse(module: nn.Module) -> None:
                 f"{other!r} and {name!r} are one tensor: a channel of one is a channel of both",
                 hint="untie them, or prune by magnitude",
             )
-    layers = [m for m in module.modules() if isinstance(m, _LAYERS)]
+    layers = [m for m in module.modules() if isinstance(m, LAYERS)]
     if not layers:
         raise ModelError(
             "E-PRUNE",
@@ -115,9 +133,9 @@ def _refuse(module: nn.Module) -> None:
         )
 
 
-def _excluded(module: nn.Module, aim: Aim) -> Iterator[nn.Module]:
-    known = {name: m for name, m in module.named_modules() if isinstance(m, _LAYERS)}
-    for name in aim.exclude:
+def _excluded(module: nn.Module, exclude: Iterable[str]) -> Iterator[nn.Module]:
+    known = {name: m for name, m in module.named_modules() if isinstance(m, LAYERS)}
+    for name in exclude:
         if name not in known:
             raise RequestError("E-CONFIG", f"no layer named {name!r}", hint=nearest(name, known))
         yield known[name]
@@ -125,12 +143,11 @@ def _excluded(module: nn.Module, aim: Aim) -> Iterator[nn.Module]:
 
 def _makers(face: Interface) -> Iterator[nn.Module]:
     """Yield the layers whose channels are those of an output."""
-    with _understood(face.module):
-        graph: Any = torch_pruning.DependencyGraph()
-        graph.build_dependency(face.module, face.example, forward_fn=_forward(face))
+    graph = dependencies(face)
+    with understood(face.module):
         ends = {id(node) for node in graph.module2node.values() if not node.outputs}
         for child in face.module.modules():
-            if isinstance(child, _LAYERS) and child in graph.module2node:
+            if isinstance(child, LAYERS) and child in graph.module2node:
                 pruned = graph.get_pruner_of_module(child).prune_out_channels
                 group = graph.get_pruning_group(child, pruned, idxs=[0])
                 if any(
@@ -140,50 +157,24 @@ def _makers(face: Interface) -> Iterator[nn.Module]:
                     yield child
 
 
-def _pruner(
-    face: Interface, aim: Aim, importance: tuple[Kind, float], kept: Iterable[nn.Module]
-) -> Any:
+def _pruner(face: Interface, aim: Aim, importance: Importance, kept: Iterable[nn.Module]) -> Any:
     attention = heads.find(face, aim.multiple)
-    with _understood(face.module):
+    with understood(face.module):
         return torch_pruning.pruner.BasePruner(
             face.module,
             face.example,
-            importance=_Importance(*importance),
+            importance=importance,
             global_pruning=aim.macs is not None,
             pruning_ratio=0.95 if aim.fraction is None else aim.fraction,
             max_pruning_ratio=0.95,
             iterative_steps=1 if aim.macs is None else _STEPS,
             ignored_layers=[*kept, *attention.whole],
             round_to=aim.multiple,
+            forward_fn=forward(face),
             num_heads=attention.counts,
             in_channel_groups={},  # its defaults are shared by all pruners, and changed
             out_channel_groups={},
-            forward_fn=_forward(face),
         )
-
-
-class _Importance(torch_pruning.importance.GroupMagnitudeImportance):  # type: ignore[misc]
-    """The mean of ``rho(w)`` over the weights of each channel in a group."""
-
-    def __init__(self, kind: Kind, delta: float) -> None:
-        super().__init__(p=1, group_reduction="mean", normalizer="mean")
-        self._kind, self._delta = kind, delta
-
-    def __call__(self, group: Any) -> Any:
-        """Let torch-pruning sum magnitudes over weights that hold ``rho`` for the time."""
-        weights = {id(p): p for dep, _ in group for p in dep.target.module.parameters()}
-        saved = {key: parameter.data for key, parameter in weights.items()}
-        try:
-            for parameter in weights.values():
-                parameter.data = rho(parameter.data, self._kind, self._delta)
-            return super().__call__(group)
-        finally:
-            for key, parameter in weights.items():
-                parameter.data = saved[key]
-
-
-def _forward(face: Interface) -> Any:
-    return lambda _module, tensors: list(named_outputs(face.call(tensors)).values())
 
 
 def _count(face: Interface) -> tuple[float, float]:
@@ -197,11 +188,9 @@ def _count(face: Interface) -> tuple[float, float]:
         assert isinstance(weight, torch.Tensor)
         total += answer.numel() * weight[0].numel()
 
-    hooks = [
-        m.register_forward_hook(count) for m in face.module.modules() if isinstance(m, _LAYERS)
-    ]
+    hooks = [m.register_forward_hook(count) for m in face.module.modules() if isinstance(m, LAYERS)]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), understood(face.module):
             face.module(*args, **kwargs)
     finally:
         for hook in hooks:
@@ -227,19 +216,6 @@ def _thawed(module: nn.Module) -> Iterator[list[nn.Module]]:
                 parameter.requires_grad = False
 
 
-@contextlib.contextmanager
-def _understood(module: nn.Module) -> Iterator[None]:
-    try:
-        with quiet():
-            yield
-    except RAISED as error:
-        raise ModelError(
-            "E-PRUNE",
-            f"torch-pruning does not understand {type(module).__name__}: {reason(error)}",
-            hint="exclude the layer, or prune by magnitude",
-        ) from error
-
-
 def _outputs(face: Interface) -> dict[str, torch.Size]:
     with torch.no_grad():
         found = named_outputs(face.call([t.clone() for t in face.example]), face.names)
@@ -247,7 +223,7 @@ def _outputs(face: Interface) -> dict[str, torch.Size]:
 
 
 def _check(face: Interface, before: dict[str, torch.Size]) -> None:
-    with _understood(face.module):
+    with understood(face.module):
         after = _outputs(face)
     if after != before:
         raise ModelError(
@@ -258,9 +234,8 @@ def _check(face: Interface, before: dict[str, torch.Size]) -> None:
 
 
 def _widths(module: nn.Module) -> dict[str, int]:
-    return {name: len(m.weight) for name, m in module.named_modules() if isinstance(m, _LAYERS)}
+    return {name: len(m.weight) for name, m in module.named_modules() if isinstance(m, LAYERS)}
 
 
-def _why(widths: dict[str, int], aim: Aim) -> str:
-    shown = ", ".join(f"{name} {width}" for name, width in list(widths.items())[:4])
-    return f"widths {shown} in blocks of {aim.multiple}"
+def _shown(widths: dict[str, int]) -> str:
+    return "widths " + ", ".join(f"{name} {width}" for name, width in list(widths.items())[:4])

@@ -10,6 +10,7 @@ from edgepack.base.errors import ModelError
 from edgepack.export.faults import RAISED, reason
 from edgepack.export.interface import Interface, bind, named_outputs
 from edgepack.export.source import load_source
+from edgepack.training.features import Matching
 from edgepack.training.loop import Objective
 from edgepack.training.losses import Loss, Outputs, class_scores
 from edgepack.training.material import Batch
@@ -23,11 +24,15 @@ class Teaching:
         teacher: In eval mode, frozen.
         temperature: Softens both sides.
         alpha: Weight of the soft loss; the rest is that of the labels.
+        features: What inside the networks should agree too; None for nothing.
+        feature_weight: Of that, beside the rest.
     """
 
     teacher: Interface
     temperature: float
     alpha: float
+    features: Matching | None = None
+    feature_weight: float = 0.0
 
 
 def load(ref: str | None, folder: Path, original: torch.nn.Module, example: object) -> Interface:
@@ -69,12 +74,33 @@ def objective(teaching: Teaching, student: Interface, loss: Loss) -> Objective:
 
     def taught(outputs: Outputs, batch: Batch, labels: torch.Tensor) -> torch.Tensor:
         wanted = class_scores(_ask(teaching.teacher, batch, student.names))
-        soft = soft_loss(class_scores(outputs), wanted, teaching.temperature)
-        if teaching.alpha == 1:
-            return soft
-        return teaching.alpha * soft + (1 - teaching.alpha) * loss(outputs, labels)
+        total = teaching.alpha * soft_loss(class_scores(outputs), wanted, teaching.temperature)
+        if teaching.alpha < 1:
+            total = total + (1 - teaching.alpha) * loss(outputs, labels)
+        if teaching.features is not None:
+            total = total + teaching.feature_weight * teaching.features.loss()
+        return total
 
     return taught
+
+
+def start_from(student: torch.nn.Module, teacher: torch.nn.Module) -> str:
+    """Copy the teacher's tensors into a student that has tensors of those names and shapes.
+
+    Raises:
+        ModelError: It has none.
+    """
+    ours, theirs = student.state_dict(), teacher.state_dict()
+    fitting = {n: t for n, t in theirs.items() if n in ours and ours[n].shape == t.shape}
+    if not fitting:
+        raise ModelError(
+            "E-TEACHER",
+            "no tensor of the teacher has the name and shape of one of the student: it cannot "
+            "start from the teacher's weights",
+            hint='method = "kd" trains it from its own',
+        )
+    student.load_state_dict(fitting, strict=False)
+    return f"starts from {len(fitting)} of its {len(ours)} tensors in the teacher"
 
 
 def _ask(teacher: Interface, batch: Batch, names: tuple[str, ...]) -> Outputs:

@@ -3,16 +3,24 @@
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 
 import edgepack
 from edgepack.base.errors import DataError, GateError, ModelError, RequestError
+from edgepack.base.files import sha256
 from edgepack.build import run
+from edgepack.bundle.golden import encode
 from edgepack.bundle.open import open_bundle
+from edgepack.bundle.pack import pack
+from edgepack.gate import tuned
 from edgepack.intake.request import Request
+from edgepack.report import record, text
 from edgepack.report.built import Built
+from edgepack.runtime import machine
+from edgepack.runtime.model import shipped_options
 from edgepack.runtime.session import Options, Session
 from tests.projects import stripes, write_stripes
 
@@ -135,14 +143,65 @@ def test_a_replay_takes_what_the_clock_said_and_not_the_clock(tmp_path: Path) ->
     (built,) = _build(folder, "x86_64")
     report = json.loads(built.report.read_text())
     verdict = {"slower": "not slower", "not slower": "slower", "inconclusive": "not slower"}
-    speed = report["timed"]["int8"]["speed"]
-    report["timed"]["int8"]["speed"]["verdict"] = verdict[speed["verdict"]]
+    (speed,) = (timed["speed"] for timed in report["timed"].values() if timed["speed"])
+    speed["verdict"] = verdict[speed["verdict"]]
     turned = folder / "turned.json"
     turned.write_text(json.dumps(report))
     with pytest.raises(RequestError, match="belongs to bundle"):
         _build(folder, "x86_64", replay=turned, out=folder / "again")
     again = _build(folder, "x86_64", replay=built.report, out=folder / "again")
     assert again[0].sha256 == built.sha256
+
+
+def test_a_tuned_build_ships_what_was_shown_to_be_faster_and_repeats_from_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuned, "BUDGET", 8.0)
+    folder = write_stripes(tmp_path)
+    (built,) = _build(folder, "x86_64", prefer="size", tune=True)
+    found = record.load(built.report, "x86_64").tuned
+    assert found is not None
+    assert found.sentence == built.tuned == built.sentences[-1]
+    assert found.device == "local"
+    assert all(name == "default" or name.startswith("all, ") for name in found.rounds[0])
+    plain = {"graph_optimization_level": "all", "intra_op_num_threads": 0}
+    assert built.manifest.runtime.session == (found.session or plain)
+    again = _build(folder, "x86_64", prefer="size", replay=built.report, out=folder / "again")
+    assert again[0].sha256 == built.sha256
+
+
+def test_options_of_a_report_and_nothing_else_enter_the_bundle_and_are_what_load_applies(
+    tmp_path: Path,
+) -> None:
+    folder = write_stripes(tmp_path)
+    (built,) = _build(folder, "x86_64", calib=None)
+    plain = open_bundle(built.path)
+    session = {"graph_optimization_level": "basic", "intra_op_num_threads": 64}
+    runtime = msgspec.structs.replace(built.manifest.runtime, session=session)
+    members = {"model.onnx": plain.model, "golden.npz": encode(plain.golden)}
+    wanted = pack(msgspec.structs.replace(built.manifest, runtime=runtime, files={}), members)
+    report = json.loads(built.report.read_text())
+    report |= {"bundle_sha256": sha256(wanted), "tuned": {"sentence": "tuned", "session": session}}
+    told = folder / "tuned.json"
+    told.write_text(json.dumps(report))
+    (again,) = _build(folder, "x86_64", calib=None, replay=told, out=folder / "again")
+    assert again.path.read_bytes() == wanted
+    rows = {row[0]: row[1] for row in text.build_rows(again)}
+    assert rows["session options"] == "graph_optimization_level=basic, intra_op_num_threads=64"
+    assert rows["tuning"] == "tuned"
+    assert shipped_options(again.manifest, None).level == "basic"
+    assert shipped_options(again.manifest, None).threads == machine.usable_cores()
+    assert all(edgepack.load(again.path).selftest().passed.values())
+
+
+def test_without_a_device_of_the_target_nothing_is_tuned_and_the_bundle_is_the_same(
+    tmp_path: Path,
+) -> None:
+    folder = write_stripes(tmp_path)
+    (plain,) = _build(folder, "web")
+    (built,) = _build(folder, "web", tune=True)
+    assert built.tuned.startswith("not tuned: no device of web is here: ")
+    assert built.sha256 == plain.sha256
 
 
 def test_a_report_is_not_replayed_for_another_target(tmp_path: Path) -> None:

@@ -117,6 +117,18 @@ def test_json_is_one_object_on_stdout_and_progress_on_stderr(project: Path) -> N
         assert json.loads(edgepack(*args, "--json", cwd=project).stdout)
 
 
+def test_plan_says_where_session_options_will_be_tuned_and_why_not(tmp_path: Path) -> None:
+    (tmp_path / "edgepack.toml").write_text(
+        '[model]\nsource = "model.onnx"\n[build]\ntargets = ["web", "cuda"]\ntune = true\n'
+    )
+    asked = edgepack("plan", "-t", "x86_64", "--tune", "--json", cwd=tmp_path)
+    assert json.loads(asked.stdout)["x86_64"][-1] == {"use": "tune", "parameters": {}}
+    found = json.loads(edgepack("plan", "--json", cwd=tmp_path).stdout)
+    assert "no device of web is here" in found["web"][-1]["skipped"]
+    assert "CUDAExecutionProvider has no threads" in found["cuda"][-1]["skipped"]
+    assert "tune" not in edgepack("plan", "-t", "web", cwd=tmp_path.parent).stdout
+
+
 def test_several_targets_land_apart_and_the_highest_code_is_returned(project: Path) -> None:
     result = edgepack(
         *("build", "model.onnx", "-t", "cuda", "-t", "arm64", "--calib", "calib.npz"),

@@ -15,8 +15,8 @@ import typer
 from onnx import helper
 
 from edgepack.base.errors import DataError, MachineError, ModelError
-from edgepack.bench import arms, child, record
-from edgepack.bench.child import Stage, ask
+from edgepack.bench import arms, record, visit
+from edgepack.bench.child import Stage
 from edgepack.bench.contest import Contest, Terms
 from edgepack.bench.record import Plan
 from edgepack.bench.rivals import Rivals, arm
@@ -88,18 +88,17 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def process(stage: Stage, plan: Plan, limit: float = 60.0) -> tuple[record.Pair, ...]:
+    return stage.process(plan, one_thread=True, realtime=False, number=0, limit=limit)
+
+
 def test_a_child_returns_every_round_of_every_pair_and_opens_each_side_first_in_turn(
     tmp_path: Path,
 ) -> None:
     plan = Plan(looks=(5,), pairs=4, rounds=6, error=0.01, seed=3)
-    job = Stage(tmp_path, rivals(small(), small())).job(
-        plan, one_thread=True, realtime=False, number=0
-    )
-    answer = ask(job, tmp_path, limit=60)
-    assert answer.pairs is not None
-    assert len(answer.pairs) == 4
-    assert sorted(pair.first for pair in answer.pairs) == ["a", "a", "b", "b"]
-    for pair in answer.pairs:
+    pairs = process(Stage(tmp_path, rivals(small(), small())), plan)
+    assert sorted(pair.first for pair in pairs) == ["a", "a", "b", "b"]
+    for pair in pairs:
         for side in (pair.a, pair.b):
             assert len(side.wall) == len(side.cpu) == len(side.switches) == 6
             assert min(side.wall) > 0
@@ -109,17 +108,17 @@ def test_a_child_returns_every_round_of_every_pair_and_opens_each_side_first_in_
 def test_what_a_child_raises_reaches_the_parent_as_it_was(tmp_path: Path) -> None:
     plan = Plan(looks=(5,), pairs=1, rounds=2, error=0.01, seed=0)
     stage = Stage(tmp_path, rivals(small(), small(), np.ones((2, 3), np.float32)))
-    job = stage.job(plan, one_thread=True, realtime=False, number=0)
     with pytest.raises(DataError, match="does not run"):
-        ask(job, tmp_path, limit=60)
+        process(stage, plan)
 
 
 def test_a_child_that_breaks_is_a_sentence_that_says_what_it_was_at(tmp_path: Path) -> None:
+    plan = Plan(looks=(5,), pairs=1, rounds=2, error=0.01, seed=0)
     stage = Stage(tmp_path, rivals(small(), small()))
     (tmp_path / "b.onnx").unlink()
     with pytest.raises(MachineError, match="while opening B: FileNotFoundError"):
-        stage.faces()
-    crash = child.broken(-11, "running B", "")
+        process(stage, plan)
+    crash = visit.broken(-11, "running B", "")
     assert isinstance(crash, ModelError)
     assert str(crash) == "the process stopped with SIGSEGV while running B"
 
@@ -127,9 +126,8 @@ def test_a_child_that_breaks_is_a_sentence_that_says_what_it_was_at(tmp_path: Pa
 def test_a_child_that_hangs_is_ended(tmp_path: Path) -> None:
     plan = Plan(looks=(5,), pairs=1000, rounds=1000, error=0.01, seed=0)
     stage = Stage(tmp_path, rivals(small(), small()))
-    job = stage.job(plan, one_thread=True, realtime=False, number=0)
     with pytest.raises(MachineError, match="did not end within 200 ms"):
-        ask(job, tmp_path, limit=0.2)
+        process(stage, plan, limit=0.2)
 
 
 def test_bundles_are_compared_on_their_golden_samples_at_the_options_they_ship_with(
@@ -273,5 +271,7 @@ def test_children_import_nothing_heavier_than_the_runtime() -> None:
 
 def test_a_model_that_is_no_model_is_not_compared(tmp_path: Path) -> None:
     onnx.checker.check_model(onnx.load_from_string(small()))  # the small model itself is one
-    with pytest.raises(ModelError):
-        Stage(tmp_path, rivals(small(), b"\x08\x08")).faces()
+    for name, data in (("good", small()), ("bad", b"\x08\x08")):
+        (tmp_path / f"{name}.onnx").write_bytes(data)
+    with pytest.raises(ModelError, match=r"bad\.onnx"):
+        arms.read(tmp_path / "good.onnx", tmp_path / "bad.onnx")

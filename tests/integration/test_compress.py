@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 import edgepack
-from edgepack.base.errors import DataError, EdgepackError, RequestError
+from edgepack.base.errors import DataError, EdgepackError, MachineError, RequestError
 from edgepack.build import run
 from edgepack.intake.request import Request
+from edgepack.report import record
 from edgepack.report.built import Built
 from tests.projects import write_stripes
 
@@ -169,3 +170,105 @@ def test_every_step_ends_in_an_int8_bundle_that_tells_its_story(steps: tuple[str
     assert accuracy is not None
     assert accuracy.shipped > 0.9
     assert found.manifest.precision.operators["Conv"] == {"int8": 3}
+
+
+BY_LATENCY = '[[compress]]\nuse = "prune_channels"\nlatency = 0.8\nround_to = 8\n' + FINETUNE
+
+
+def test_pruning_by_latency_is_decided_by_a_clock_and_replayed_without_one(project: Path) -> None:
+    text = MODEL.format(tests=str(Path(__file__).parents[2]))
+    (project / "model.py").write_text(text.replace("StripesNet()", "StripesNet(128)"))
+    told = list[str]()
+    (first,) = built(BY_LATENCY, "x86_64", tell=told)
+    assert any("of the original's time" in sentence for sentence in told)
+    assert not any("original's time" in note for note in first.manifest.lineage.notes)
+    decided = record.load(first.report, "x86_64").decided["0-prune_channels"]
+    assert decided.steps
+    assert decided.interval[1] <= 0.8
+    shutil.rmtree("cache")
+    told.clear()
+    (again,) = built(BY_LATENCY, "x86_64", tell=told, out="again", replay=first.report)
+    assert again.sha256 == first.sha256
+    assert not any("original's time" in sentence for sentence in told)
+    assert project.joinpath("cache").is_dir()
+
+
+@pytest.mark.usefixtures("project")
+def test_pruning_by_latency_without_a_device_of_the_target_is_refused_at_once() -> None:
+    with pytest.raises(MachineError, match="latency needs a device of arm64") as caught:
+        built(BY_LATENCY, "arm64", tell=[])
+    assert "macs" in caught.value.hint
+
+
+QAT = '[[compress]]\nuse = "qat"\nbits = {bits}\n' + TRAIN
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("bits", [8, 4])
+def test_what_was_trained_under_rounding_ships_with_the_scales_that_were_learned(bits: int) -> None:
+    told = list[str]()
+    (found,) = built(QAT.format(bits=bits), "x86_64", tell=told)
+    manifest = found.manifest
+    uses = [step.use for step in manifest.lineage.steps]
+    assert uses == ["qat", "tidy", "fold_batchnorm", "quantize_static"]
+    assert not any(step.skipped for step in manifest.lineage.steps)
+    assert manifest.precision.operators["Conv"] == {"int8": 3}
+    assert manifest.accuracy is not None
+    assert manifest.accuracy.shipped > 0.95 > manifest.accuracy.float_
+    assert any(note.startswith("qat: trained 4 epochs") for note in manifest.lineage.notes)
+    (again,) = built(QAT.format(bits=bits), "x86_64", tell=told, replay=found.report, out="again")
+    assert again.sha256 == found.sha256
+    shutil.rmtree("cache")
+    (anew,) = built(QAT.format(bits=bits), "x86_64", tell=told, out="anew")
+    assert anew.sha256 == found.sha256
+
+
+@pytest.mark.usefixtures("project")
+def test_each_target_has_a_training_of_its_own_and_one_without_integers_skips_it() -> None:
+    told = list[str]()
+    found = built(QAT.format(bits=7), "x86_64", "arm64-dotprod", "cuda", tell=told)
+    assert sum("qat: epoch 1/4" in sentence for sentence in told) == 2
+    steps = [one.manifest.lineage.steps[0] for one in found]
+    assert [bool(step.skipped) for step in steps] == [False, False, True]
+    assert "no integer kernels" in steps[2].skipped
+
+
+@pytest.mark.usefixtures("project")
+def test_the_gate_can_leave_nodes_in_float_after_training_under_rounding() -> None:
+    told = list[str]()
+    recipe = '[[compress]]\nuse = "qat"\nepochs = 1\nlearning_rate = 1e-9\nselection = 0.2\n'
+    Path("own.toml").write_text(recipe + STEPS)
+    (found,) = built(recipe, "x86_64", tell=told, max_drop=0.0)
+    assert found.manifest.lineage.steps[0].use == "qat"
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize(
+    ("recipe", "options", "said"),
+    [
+        (QAT.format(bits=8) + FINETUNE, {}, "finetune comes after qat"),
+        (QAT.format(bits=8), {"calib": None}, "qat starts from measured ranges"),
+        (QAT.format(bits=5), {}, "bits"),
+    ],
+)
+def test_training_under_rounding_that_cannot_be_is_refused_before_any_work(
+    recipe: str, options: dict[str, object], said: str
+) -> None:
+    told = list[str]()
+    with pytest.raises(EdgepackError, match=said):
+        built(recipe, "x86_64", tell=told, **options)
+    assert not any("reading" in sentence for sentence in told)
+
+
+@pytest.mark.usefixtures("project")
+def test_training_under_rounding_needs_a_step_that_rounds() -> None:
+    Path("own.toml").write_text(QAT.format(bits=8) + '[[graph]]\nuse = "tidy"\n')
+    with pytest.raises(RequestError, match="no step of the recipe rounds") as caught:
+        edgepack.build(
+            "model.py:make_model",
+            target="x86_64",
+            recipe="own.toml",
+            training="data.py:training",
+            calib="calib.npz",
+        )
+    assert caught.value.hint == '[[graph]] use = "quantize_static"'

@@ -13,6 +13,9 @@ from torch import nn
 import edgepack
 from edgepack.base.reference import load_object
 from edgepack.data.samples import Dataset, open_dataset
+from edgepack.runtime.raw.image import sample
+from edgepack.spec.preprocess import Image
+from edgepack.spec.project import load
 from edgepack.spec.signature import Signature, TensorSpec
 
 DIGITS = Path(edgepack.__file__).parent / "templates" / "digits"
@@ -76,6 +79,16 @@ def test_pixels_lie_between_paper_and_ink() -> None:
         image = item.samples[0]["image"]
         assert image.shape == (1, 1, 8, 8)
         assert 0 <= image.min() <= image.max() <= 1
+
+
+def test_a_bitmap_becomes_what_the_data_hold_the_ink_in_blocks_of_4x4_dots() -> None:
+    found = load(DIGITS)
+    assert found is not None
+    assert isinstance(found.preprocess, Image)
+    bitmap = np.random.default_rng(0).integers(0, 2, (32, 32), np.uint8) * np.uint8(255)
+    ink = (bitmap > 0).reshape(8, 4, 8, 4).sum((1, 3)) / 16
+    made = sample(bitmap, found.preprocess)[0, 0]
+    assert np.abs(made - ink).max() <= 1.01 / 255  # two roundings to 8 bits, one along each side
 
 
 @pytest.mark.slow

@@ -1,52 +1,15 @@
 """Generated C apps: built without a warning and run, natively and on emulated ARM."""
 
-import shutil
-import subprocess
 from pathlib import Path
 
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from edgepack.base.errors import MachineError
 from edgepack.cli import main
-from edgepack.runtime import emulated_cpus, emulation
-from tests import apps
+from tests import apps, c_apps
 from tests.apps import built
+from tests.c_apps import ARMHF, RUNTIME, SANITIZED, STRICT, embedded, made, run
 from tests.models import proto, value
-
-RUNTIME = next(Path(onnxruntime.__file__).parent.glob("capi/libonnxruntime.so.1*"))
-ARMHF = Path(__file__).parents[2] / ".armhf" / "libonnxruntime.so"  # scripts/setup puts it there
-CPUINFO = """processor\t: 0
-model name\t: ARMv7 Processor rev 5 (v7l)
-Features\t: half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae
-CPU implementer\t: 0x41
-CPU architecture: 7
-CPU variant\t: 0x0
-CPU part\t: 0xc07
-CPU revision\t: 5
-
-Hardware\t: Generic
-"""
-STRICT = "-Wall -Wextra -Werror"
-# Of ONNX Runtime's own threads and static objects, the leak checker knows nothing.
-SANITIZED = f"-g -O1 {STRICT} -fsanitize=address,undefined -fno-sanitize-recover=all"
-
-
-def run(*command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    words = [str(word) for word in command]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-
-
-def embedded(bundle: Path, folder: Path) -> Path:
-    assert main(["embed", str(bundle), "--lang", "c", "-o", str(folder)]) == 0
-    return folder
-
-
-def made(app: Path, *options: str, flags: str = STRICT) -> Path:
-    done = run("make", f"CFLAGS={flags}", *options, folder=app)
-    assert done.returncode == 0, done.stderr
-    return app
 
 
 @pytest.fixture(scope="module")
@@ -87,26 +50,15 @@ def test_a_c_app_without_a_runtime_says_so(bundles: dict[str, Path], tmp_path: P
     assert "cannot open onnxruntime" in done.stderr
 
 
-def why_no_arm64() -> str:
-    try:
-        emulation.find()
-    except MachineError as error:
-        return str(error)
-    return ""
-
-
 @pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a76", "max"])
 def test_a_c_app_passes_its_self_test_on_emulated_arm64(
     bundles: dict[str, Path], cpu: str, tmp_path: Path
 ) -> None:
-    apps.need(not (reason := why_no_arm64()), reason)
-    parts = emulation.find()
+    command = c_apps.arm64(cpu)
     app = embedded(bundles["arm64"], tmp_path / "app")
     made(app, "EMBED_MODEL=1", "CC=aarch64-linux-gnu-gcc", flags=f"-Os -s {STRICT}")
     assert (app / "selftest").stat().st_size - (app / "model.onnx").stat().st_size < 100_000
-    command = ["qemu-aarch64", "-cpu", emulated_cpus.find(cpu).qemu, "-L", str(parts.sysroot(cpu))]
-    command += ["-E", f"LD_LIBRARY_PATH={emulated_cpus.RUNTIME_IN_GUEST}:/lib", "./selftest"]
-    done = run(*command, folder=app)
+    done = run(*command, "./selftest", folder=app)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -114,15 +66,9 @@ def test_a_c_app_passes_its_self_test_on_emulated_arm64(
 def test_a_c_app_passes_its_self_test_on_emulated_armhf(
     bundles: dict[str, Path], cpu: str, tmp_path: Path
 ) -> None:
-    programs = shutil.which("qemu-arm") and shutil.which("arm-linux-gnueabihf-gcc")
-    apps.need(programs and ARMHF.exists(), "no emulated armhf: scripts/setup")
+    command = c_apps.armhf(cpu, tmp_path / "root")
     app = embedded(bundles["arm64"], tmp_path / "app")
     made(app, "CC=arm-linux-gnueabihf-gcc")
-    root = tmp_path / "root"
-    (root / "proc").mkdir(parents=True)
-    (root / "proc" / "cpuinfo").write_text(CPUINFO)
-    (root / "lib").symlink_to("/usr/arm-linux-gnueabihf/lib")
-    command = ["qemu-arm", "-cpu", cpu, "-L", str(root), "-E", "LD_LIBRARY_PATH=/lib"]
     done = run(*command, "./selftest", str(ARMHF), folder=app)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,6 +1,7 @@
 """Generated Node.js apps, run by node itself."""
 
 import json
+import platform
 import shutil
 import subprocess
 from pathlib import Path
@@ -85,3 +86,21 @@ def test_a_node_app_carries_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert node(app, "--input-type=module", "-e", program).stdout == "2 4 6 2\n"
     assert node(app, "selftest.mjs").returncode == 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="runs the Node.js of an x86-64 CPU")
+def test_integers_stay_exact_in_node_on_a_cpu_that_saturates(tmp_path: Path) -> None:
+    qemu = shutil.which("qemu-x86_64")
+    apps.need(qemu, "no qemu-x86_64: scripts/setup")
+    app = embedded(apps.stripes(tmp_path, "arm64"), tmp_path / "app")
+    words = [str(qemu), "-cpu", "Haswell", str(shutil.which("node")), "--jitless", "selftest.mjs"]
+
+    def saturating() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=app, capture_output=True, text=True, check=False)
+
+    done = saturating()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("largest difference 0,") == 8
+    module = app / "stripes.mjs"
+    module.write_text(module.read_text().replace('"session.x64quantprecision": "1"', ""))
+    assert "self-test FAILED" in saturating().stdout

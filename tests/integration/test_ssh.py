@@ -7,19 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
-from onnx import helper
+from onnx import helper, load_model_from_string
 
 from edgepack.base.errors import EdgepackError, MachineError, ModelError, RequestError
-from edgepack.bench import arms, record, remote
+from edgepack.bench import arms, record, remote, series, subject, suite, tuning
 from edgepack.bench.contest import Contest, Terms
 from edgepack.bench.ground import There
 from edgepack.bench.verdict import Bars, judge
+from edgepack.bundle.golden import Golden
 from edgepack.cli import bench as cli
+from edgepack.cli import compare
 from edgepack.devices import Opened, Timing, Turns, open_device
+from edgepack.gate.candidates import Candidate
+from edgepack.gate.tuned import Settled, tune
 from edgepack.runtime import machine
 from edgepack.runtime.remote import link
 from edgepack.runtime.remote.refusals import LostError
+from edgepack.runtime.session import Session
+from edgepack.spec import target
 from edgepack.spec.signature import Sample, Signature, TensorSpec
 from tests.models import proto, value
 from tests.ssh_device import Device, closed_port, running
@@ -193,6 +200,22 @@ def test_what_was_measured_is_kept_where_the_connection_is_lost_for_good(
     assert "was lost" in result["incomplete"]
 
 
+def test_a_cell_of_a_suite_is_timed_there_and_only_in_the_scenario_it_offers(
+    device: Device, tmp_path: Path
+) -> None:
+    path, name = model_in(tmp_path), device_of(device).name
+    (tmp_path / "suite.toml").write_text(
+        f'models = ["{path.name}"]\ndevices = ["{name}"]\nthreads = 1\n'
+        'scenarios = [{scenario = "single", runs = 7, warmup = 1}, "cold"]\n'
+    )
+    tour = series.Series(suite.read(tmp_path / "suite.toml"))
+    assert tour.measure()
+    timed, cold = tour.cells
+    assert timed.remote is not None
+    assert len(timed.remote.samples["wall"]) == 7
+    assert "for this machine only" in cold.skipped
+
+
 def test_an_agent_ends_with_its_connection(device: Device) -> None:
     there = device_of(device)
     with there.timer([Opened(net(), 1, "all", {})], SAMPLES) as timer:
@@ -230,6 +253,56 @@ def test_two_models_are_compared_there_also_where_the_connection_is_lost_once(
     assert run.machine["device"] == device.name
     assert run.before.load is not None
     assert record.encode(run)
+
+
+def test_what_was_compared_is_kept_where_the_connection_is_lost_for_good(
+    device: Device, tmp_path: Path
+) -> None:
+    def then(said: str) -> None:
+        if said.startswith("5 processes"):
+            device.cut_after, device.cuts = 0, 99  # whatever is asked of it from now on
+
+    there, path, out = device_of(device), model_in(tmp_path), tmp_path / "kept.json"
+    rivals = arms.read(path, path, 1, there)
+    terms = Terms(lambda groups, error: (judge(groups, error, Bars()), False), 300.0)
+    contest = Contest(rivals, terms, then, There(there))
+    with pytest.raises(MachineError, match="after 5 processes") as caught:
+        compare._measure(contest, out)
+    assert caught.value.hint == f"edgepack compare --from {out}"
+    run = record.load(out)
+    assert (len(run.processes), run.after.load) == (5, None)
+    looked = [command for command in device.commands if "loadavg" in command]
+    assert len(looked) == 2  # when it was opened and when it began: then it was gone
+
+
+def test_a_line_that_was_cut_off_is_not_heard() -> None:
+    command, pipe = ["printf", r"M begin\nM a 12 34 0\nM a 12 3"], subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as child:
+        talk = link._Talk(child, b"M", None)
+        assert talk.next(20.0) == link.Said("a 12 34 0", b"")
+        assert talk.next(20.0) is None
+
+
+def test_options_are_tuned_there(device: Device, tmp_path: Path) -> None:
+    there, levels = device_of(device), ("all",)
+    one = subject.read(model_in(tmp_path), 1, {})
+    found = tuning.tune(one, tuning.Search(4.0, levels, there), lambda _: None)
+    assert found.rounds[0].keys() == tuning.candidates(one.options, there.cores, levels).keys()
+    assert found.options == one.options or (found.verdict and found.verdict.decision == "faster")
+    uploads = [name for name in device.commands if "agent.py time" in name]
+    assert "--model 0.onnx" in uploads[0]
+    assert "1.onnx" not in uploads[0]  # the same bytes travel once
+
+
+def test_a_build_is_not_lost_with_the_device_that_it_is_tuned_on(device: Device) -> None:
+    golden = Golden.of(SAMPLES, [Session(net()).run(sample) for sample in SAMPLES])
+    model = ir.serde.deserialize_model(load_model_from_string(net()))
+    candidate = Candidate("float32", model, net(), (), {}, lossy=False)
+    device.cut_when, device.cut_after, device.cuts = "agent.py time", 60, 99
+    settled, here = Settled(candidate, golden, {"y": 1e-4}, None), target.load("x86_64")
+    found = tune(settled, here, [device.name], lambda _: None)
+    assert (found.device, found.session) == (device.name, {})
+    assert "the connection was lost" in found.sentence
 
 
 def model_in(folder: Path) -> Path:

@@ -13,7 +13,8 @@ from edgepack.base.reference import load_object
 from edgepack.cli import main
 from edgepack.data.samples import open_dataset
 from edgepack.spec.signature import Signature, TensorSpec
-from edgepack.training.channels import Aim, prune
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
 from tests.mails import write_mails
 
 TEXT = Path(edgepack.__file__).parent / "templates" / "text"
@@ -87,7 +88,7 @@ def test_a_recurrent_source_is_refused_by_the_layer_that_cannot_be_pruned() -> N
     make: Any = load_object("model.py:make_bilstm", TEXT)
     example: Any = load_object("model.py:example_inputs", TEXT)
     with pytest.raises(ModelError, match="'read' is a LSTM"):
-        list(prune(make(), example(), Aim(0.5, None, 8, ()), ("l2", 0.05)))
+        list(prune(make(), example(), (), to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,9 +13,12 @@ from edgepack.base.reference import load_object
 from edgepack.compress.prune_channels import PruneChannels
 from edgepack.data.samples import open_dataset
 from edgepack.plan import plan
+from edgepack.runtime.raw.image import sample
 from edgepack.spec import project, recipe, target
+from edgepack.spec.preprocess import Image
 from edgepack.spec.signature import Signature, TensorSpec
-from edgepack.training.channels import Aim, prune
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
 
 VISION = Path(edgepack.__file__).parent / "templates" / "vision"
 
@@ -39,11 +43,21 @@ def test_its_recipe_prunes_distills_and_quantizes() -> None:
     assert project.load(VISION) is not None
 
 
+def test_pixels_become_what_its_data_hold() -> None:
+    found = project.load(VISION)
+    assert found is not None
+    assert isinstance(found.preprocess, Image)
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
+    wanted = (pixels[None, None] / 255).astype(np.float32)  # as data.py does
+    np.testing.assert_array_equal(sample(pixels, found.preprocess), wanted)
+
+
 def test_half_of_its_channels_can_be_removed_in_blocks() -> None:
     make: Any = load_object("model.py:make_model", VISION)
     example: Any = load_object("model.py:example_inputs", VISION)
     module = make()
-    said = list(prune(module, example(), Aim(0.5, None, 8, ()), ("l2", 0.05)))
+    half = to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))
+    said = list(prune(module, example(), (), half))
     widths = {p.shape[0] for name, p in module.named_parameters() if p.ndim == 4}
     assert widths == {16, 32, 64}
     assert "of the MACs" in said[-1]

@@ -38,10 +38,14 @@ LOSSLESS = (
 PREPARING = ("split_outliers", "smooth")
 """What a recipe runs before it rounds matrices at run time."""
 
+LAST = ("share_transposed",)
+"""What a recipe runs when all is rounded."""
+
 SIZES: dict[str, dict[str, object]] = {
     "split_outliers": {"min_size": 1, "units": 2, "least": 0.0},
     "smooth": {"min_size": 1, "least": 0.0},
     "quantize_dynamic": {"min_size": 1},
+    "share_transposed": {"min_bytes": 1},
     "quantize_weights": {"min_size": 1},
     "sparsify": {"min_size": 1},
 }
@@ -109,7 +113,7 @@ every_scheme = pytest.mark.parametrize("scheme", graphs.SCHEMES)
 def test_a_file_in_passes_is_a_pass(use: str) -> None:
     made: Pass = step(use)  # type: ignore[assignment]
     assert made.keeps in {"values", "interface"}
-    assert (made.keeps == "values") == (use in LOSSLESS + PREPARING)
+    assert (made.keeps == "values") == (use in LOSSLESS + PREPARING + LAST)
 
 
 @every_pass
@@ -151,7 +155,7 @@ def test_a_model_is_well_formed_after_a_pass(use: str, name: str) -> None:
     assert not unread, "what nothing reads would ship"
 
 
-@pytest.mark.parametrize("use", LOSSLESS + PREPARING)
+@pytest.mark.parametrize("use", LOSSLESS + PREPARING + LAST)
 @every_model
 def test_a_pass_that_keeps_values_keeps_them(use: str, name: str) -> None:
     _, listed, want = floats(name)
@@ -262,6 +266,7 @@ FUSED = {
     **dict.fromkeys(("residual", "residual_13", "residual_21", "lite", "lite_13"), (1, 0)),
     **dict.fromkeys(("gemm", "gemm_bias", "gemm_transposed", "gemm_transposed_bias"), (1, 0)),
     **dict.fromkeys(("mean", "mean_kept", "mean_13", "branches", "products", "linear"), (1, 0)),
+    **dict.fromkeys(("stacked", "stacked_open"), (1, 0)),
     **dict.fromkeys(("conv1d", "grouped", "one_channel", "conv_end", "pad_conv"), (1, 1)),
     **dict.fromkeys(("carriers", "input_read_twice"), (1, 1)),
     **dict.fromkeys(("relu_output", "mixed_readers"), (1, 2)),  # codes, and a float reader of r

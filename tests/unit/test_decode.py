@@ -36,7 +36,7 @@ def test_the_hint_knows_the_table(data: object, hint: str) -> None:
 def test_a_key_in_the_wrong_table_is_not_offered_to_itself() -> None:
     with pytest.raises(RequestError) as caught:
         decode(Project, {"source": "model.onnx"}, "edgepack.toml")
-    assert caught.value.hint == "known: build, data, model"
+    assert caught.value.hint == "known: build, data, model, preprocess"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgepack.base.errors import ModelError
+from edgepack.base.errors import ModelError, RequestError
 from edgepack.compress import apply
 from edgepack.compress.distill import Distill
 from edgepack.data.samples import Dataset, open_dataset
+from edgepack.spec.decode import decode
 from edgepack.training.teacher import soft_loss
 from tests.modules import SIGNATURE, Plain, StripesNet, accuracy, context, made
 from tests.projects import stripes
@@ -89,3 +90,68 @@ def test_a_teacher_that_does_not_fit_is_refused(
     ctx = dataclasses.replace(context(tmp_path, module), teacher=teacher)
     with pytest.raises(ModelError, match=said):
         apply(SHORT, "distill", module, ctx)
+
+
+def taught(
+    tmp_path: Path, module: nn.Module, original: nn.Module, **fields: object
+) -> tuple[nn.Module, tuple[str, ...]]:
+    step = decode(Distill, {"epochs": 3, "batch_size": 32, "learning_rate": 0.01, **fields}, "step")
+    ctx = dataclasses.replace(context(tmp_path, module), teacher=original)
+    student, _record, said = apply(step, "distill", module, ctx)
+    return student, said
+
+
+def test_features_of_a_narrow_student_come_closer_to_the_teachers(tmp_path: Path) -> None:
+    student, teacher = made(StripesNet), StripesNet(24).eval()
+    fields = {"features": {"point": "point"}, "feature_weight": 100.0}
+    found, _said = taught(tmp_path, student, teacher, **fields)
+    assert found.state_dict().keys() == student.state_dict().keys()  # no projection is left
+    assert _explained(found, teacher) > _explained(student, teacher)
+
+
+def _explained(student: nn.Module, teacher: nn.Module) -> float:
+    """Return the share of the teacher's features that a linear map of the student's explains."""
+    seen: list[Tensor] = []
+    images = torch.from_numpy(stripes(64, 11)[0])
+    for module in (student, teacher):
+        hook = module.point.register_forward_hook(lambda _m, _x, y: seen.append(y))  # type: ignore[union-attr]
+        with torch.no_grad():
+            module(images)
+        hook.remove()
+    a, b = (y.movedim(1, -1).flatten(0, 2).double() for y in seen)
+    a = torch.cat([a, torch.ones(len(a), 1)], 1)
+    residue = b - a @ torch.linalg.lstsq(a, b).solution
+    return float(1 - residue.square().sum() / (b - b.mean(0)).square().sum())
+
+
+def test_matching_a_layer_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="the teacher has no layer 'pont'") as caught:
+        taught(tmp_path, made(StripesNet), StripesNet(24), features={"point": "pont"})
+    assert "point" in caught.value.hint
+
+
+def test_features_of_another_resolution_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="differ in more than the last axis"):
+        taught(tmp_path, made(StripesNet), StripesNet(24), features={"point": "head"})
+
+
+def test_finetune_starts_from_the_tensors_that_a_deeper_teacher_shares(tmp_path: Path) -> None:
+    (tmp_path / "teach.py").write_text(
+        "import torch\nfrom tests.modules import EXAMPLE as example_inputs, StripesNet\n"
+        "def make():\n    torch.manual_seed(3)\n    return StripesNet()\n"
+    )
+    fields = {"teacher": "teach.py:make", "method": "finetune", "learning_rate": 1e-9}
+    found, said = taught(tmp_path, made(StripesNet), made(StripesNet), **fields)
+    assert said[0] == "starts from 12 of its 12 tensors in the teacher"
+    expected = made(StripesNet, 3)
+    assert torch.allclose(found.first.weight, expected.first.weight, atol=1e-6)  # type: ignore[arg-type,union-attr]
+
+
+def test_finetune_from_a_teacher_that_shares_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "teach.py").write_text(
+        "from tests.modules import EXAMPLE as example_inputs, StripesNet\n"
+        "def make():\n    return StripesNet(8)\n"
+    )
+    with pytest.raises(ModelError, match="no tensor of the teacher") as caught:
+        taught(tmp_path, made(Plain), made(Plain), teacher="teach.py:make", method="finetune")
+    assert "kd" in caught.value.hint

@@ -41,6 +41,28 @@ def test_a_closed_loop_ends_after_its_runs_and_hands_out_what_it_has_meanwhile()
     assert sum(parts, Samples()).latency == sum(parts, Samples()).wall
 
 
+def test_every_context_switch_is_counted_once_and_not_with_every_tiny_run() -> None:
+    looked = itertools.count()
+    gauges = Gauges(time.thread_time_ns, lambda: next(looked))  # one switch between two looks
+    parts = list(loops.closed(lambda _: None, gauges, Limit(2000, 60.0)))
+    looks = next(looked)
+    assert sum(sum(parts, Samples()).switches) == looks - len(parts) < 1000
+    slow = sum(loops.closed(lambda _: time.sleep(2e-4), gauges, Limit(5, 60.0)), Samples())
+    assert slow.switches == (1,) * 5
+
+
+def test_times_are_those_that_the_clock_gave_to_the_nanosecond() -> None:
+    columns = loops.Columns()
+    for column in (columns.start, columns.wall, columns.cpu):
+        column.extend([1_000_000_123, 2_345_678_901])
+    columns.switches.extend([0, 3])
+    frozen = columns.freeze(origin=1_000_000_000)
+    assert frozen.start == (1.23e-7, 1.345678901)
+    assert frozen.wall == frozen.cpu == (1.000000123, 2.345678901)
+    assert (frozen.switches, frozen.due) == ((0, 3), ())
+    assert columns.freeze(0) == Samples()
+
+
 def test_a_closed_loop_ends_when_its_time_is_over() -> None:
     found = sum(loops.closed(lambda _: time.sleep(0.01), GAUGES, Limit(10_000, 0.05)), Samples())
     assert 1 <= len(found.wall) <= 10

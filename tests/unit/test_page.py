@@ -1,11 +1,13 @@
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgepack.bench import page
 from edgepack.bench.findings import find
 from edgepack.bench.measured import Process, Result, Samples
+from edgepack.bench.operators import Operator
 from edgepack.bench.scenario import Single
 from edgepack.bench.sensors import Reading
 from edgepack.bench.verdict import Bars
@@ -102,3 +104,14 @@ def test_a_comparison_has_a_row_per_process_and_one_for_the_verdict() -> None:
     reader = check(page.comparison(run, find(run, Bars())))
     assert "Verdict on B: slower" in reader.text
     assert reader.tags.count("circle") == 6
+
+
+def test_operators_have_bars_and_the_many_share_the_last_one() -> None:
+    nodes = tuple(Operator(f"n{i}", f"Op{i:02}", (30 - i) * 1e-6) for i in range(20))
+    found = msgspec.structs.replace(result("m", 50), operators=nodes)
+    reader = check(page.measurements([found]))
+    assert reader.tags.count("svg") == 3
+    assert "Op00 x 1" in reader.text
+    assert "Op11 x 1" in reader.text
+    assert "Op12" not in reader.text
+    assert "8 others" in reader.text

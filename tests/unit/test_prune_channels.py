@@ -9,7 +9,8 @@ from edgepack.compress import apply
 from edgepack.compress.prune_channels import PruneChannels
 from edgepack.spec import target
 from edgepack.spec.decode import decode
-from edgepack.training.channels import Aim, prune
+from edgepack.training.channels import Aim, prune, to_aim
+from edgepack.training.groups import Importance
 from edgepack.training.penalty import group_norm, rho
 from tests.modules import StripesNet, context, made
 
@@ -182,7 +183,7 @@ def biases(layers: nn.ModuleList) -> list[list[float]]:
 
 
 def cut(module: nn.Module, example: Tensor) -> list[str]:
-    return list(prune(module, (example,), Aim(0.5, None, 8, ()), ("l2", 0.05)))
+    return list(prune(module, (example,), (), to_aim(Aim(0.5, None, 8), Importance("l2", 0.05))))
 
 
 def test_every_head_loses_the_same_channels_of_queries_keys_and_values() -> None:

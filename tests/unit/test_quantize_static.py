@@ -94,7 +94,7 @@ def test_a_node_that_the_gate_spares_is_left_with_that_reason() -> None:
     context = graphs.context(graphs.SCHEMES["u8s8"], graphs.samples(model))
     context = dataclasses.replace(context, spared=frozenset({"conv2", "gone"}))
     _, report = apply(QuantizeStatic(), "quantize_static", model, context)
-    assert ("conv2", "spared by the accuracy gate") in [(e.where, e.what) for e in report.edits]
+    assert ("conv2", "spared by the gate") in [(e.where, e.what) for e in report.edits]
 
 
 def test_quantizing_twice_is_an_error_that_says_what_to_do() -> None:

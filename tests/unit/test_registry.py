@@ -16,6 +16,14 @@ def test_a_folder_lists_its_files_in_order() -> None:
     assert "eer" in registry.names("data.metrics")
 
 
+def test_what_entries_share_is_no_entry() -> None:
+    names = registry.names("embed")
+    assert set(names) >= {"c", "node", "python"}
+    assert not any(name.startswith("_") for name in names)
+    with pytest.raises(RequestError, match="no embed named '_javascript'"):
+        registry.find("embed", "_javascript")
+
+
 def test_a_folder_that_is_not_there_offers_nothing() -> None:
     assert registry.names("no.such.folder") == ()
 

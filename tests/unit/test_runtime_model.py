@@ -189,6 +189,9 @@ def test_the_session_is_opened_as_the_manifest_says(tmp_path: Path) -> None:
     assert options.entries == {"session.disable_prepacking": "1"}
     assert runtime_model.shipped_options(manifest, 2).threads == 2
     assert runtime_model.shipped_options(manifest, 0).threads == machine.threads()
+    assert runtime_model.shipped_options(manifest, None, cores=2).threads == 2
+    assert runtime_model.shipped_options(manifest, None, cores=8).threads == 3
+    assert runtime_model.shipped_options(manifest, 0, cores=8).threads == 4
 
 
 def opened_exact(folder: Path, int8: Any, kind: str) -> bool:

@@ -171,3 +171,9 @@ def test_a_cpu_saturates_where_it_has_avx2_and_no_vnni() -> None:
     features = machine.features() or frozenset()
     vnni = features & {"avx_vnni", "avx512_vnni", "avx_vnni_int8"}
     assert saturation.saturates() == ("avx2" in features and not vnni)
+
+
+def test_a_bound_call_computes_what_a_run_does() -> None:
+    session, sample = Session(add()), {"x": np.ones((2, 4), np.float32)}
+    (value,) = session.bound(sample)()
+    np.testing.assert_array_equal(value, session.run(sample)["y"])

@@ -62,9 +62,9 @@ def calibration_32() -> Iterator[dict[str, npt.NDArray[np.float32]]]:
     return calibration(32)
 
 
-def calibration_512() -> Iterator[dict[str, npt.NDArray[np.float32]]]:
-    """Yield 512 crops: its large end."""
-    return calibration(512)
+def calibration_1024() -> Iterator[dict[str, npt.NDArray[np.float32]]]:
+    """Yield 1,024 crops: its large end."""
+    return calibration(1024)
 
 
 def evaluation() -> Iterator[tuple[dict[str, npt.NDArray[np.float32]], int, int]]:

@@ -19,6 +19,7 @@ import contextlib
 import gc
 import os
 import re
+import string
 import struct
 import sys
 import time
@@ -191,11 +192,11 @@ def up(at: int) -> int:
 def measure(arguments: list[str]) -> None:
     """Time fresh sessions, pair by pair.
 
-    Each model is known by a letter, the first by ``a``. A pair opens those that OPENED names and
-    then runs them in the order of TURNS, such as ``abba`` or ``200a``. A turn is ``--before``
-    untimed runs and a timed one. Said: ``doing WHAT``, ``opened NANOSECONDS``, and for each timed
-    run ``LETTER WALL CPU SWITCHES`` in nanoseconds, at the end of the pair or once a second and
-    more where it streams; then ``paired``.
+    Each model is known by a letter, ``a`` to ``z`` and then ``A`` to ``Z``. A pair opens those that
+    OPENED names and then runs them in the order of TURNS, such as ``abba`` or ``200a``. A turn is
+    ``--before`` untimed runs and a timed one. Said: ``doing WHAT``, ``opened NANOSECONDS``, and for
+    each timed run ``LETTER WALL CPU SWITCHES`` in nanoseconds, at the end of the pair or once a
+    second and more where it streams; then ``paired``.
     """
     job = parse(arguments)
     records = read_wire(job["samples"])
@@ -234,7 +235,7 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 
 def expand(turns: str) -> Iterator[str]:
     """Write out ``2ab`` as ``aab``."""
-    for number, letter in re.findall("([0-9]*)([a-z])", turns):
+    for number, letter in re.findall("([0-9]*)([a-zA-Z])", turns):
         yield letter * int(number or 1)
 
 
@@ -264,7 +265,7 @@ def pair(job: dict[str, Any], records: list[Record], opened: str, turns: str) ->
 
 def fresh(job: dict[str, Any], records: list[Record], letter: str) -> Callable[[Record], object]:
     """Open a session and run it until it is warm: the first run allocates and packs."""
-    side = job["models"][ord(letter) - ord("a")]
+    side = job["models"][string.ascii_letters.index(letter)]
     say(f"doing opening {letter.upper()}")
     session = open_session(side)
     say(f"doing running {letter.upper()}")

@@ -182,7 +182,8 @@ class _Talk:
     def _read(self) -> None:
         with contextlib.suppress(OSError, ValueError):  # the other thread closed the pipe
             for line in self._out:
-                if line.startswith(self._mark + b" "):
+                # The last line of a lost connection may be cut, and half a number is a number.
+                if line.startswith(self._mark + b" ") and line.endswith(b"\n"):
                     words = line[len(self._mark) + 1 :].decode(errors="replace").strip()
                     self._lines.put(Said(words, self._block(words)))
         self._lines.put(None)

@@ -1,0 +1,101 @@
+"""``edgepack bench --on``: times on devices over ssh, counts on emulated CPUs."""
+
+import itertools
+from pathlib import Path
+
+from edgepack.base import units
+from edgepack.base.errors import MachineError, RequestError
+from edgepack.cli import terminal
+from edgepack.cli.bench.results import cell
+
+Limits = tuple[int | None, int, int]
+"""Threads, timed runs, untimed runs before."""
+
+
+def elsewhere(
+    models: list[Path], on: list[str], limits: Limits, out: Path | None, *, json: bool
+) -> None:
+    """Count on an emulated CPU, or time on devices over ssh."""
+    if on[0].startswith("qemu:"):
+        _count(models, _only(on), out, json=json)
+    else:
+        _there(models, on, limits, out, json=json)
+
+
+def alone(scenario: str, **others: object) -> None:
+    """Refuse on a device what only this machine offers."""
+    given = [name for name, value in others.items() if value]
+    if scenario != "single" or given:
+        what = f"--{given[0]}" if given else f"--scenario {scenario}"
+        raise RequestError("E-USAGE", f"{what} is for this machine only", hint="leave out --on")
+
+
+def _only(on: list[str]) -> str:
+    if len(on) > 1:
+        raise RequestError("E-USAGE", "counts are of one CPU at a time", hint="give one --on")
+    return on[0]
+
+
+def _there(
+    models: list[Path], on: list[str], limits: Limits, out: Path | None, *, json: bool
+) -> None:
+    """Time on devices over ssh."""
+    import msgspec
+
+    from edgepack.base.files import write_whole
+    from edgepack.bench import remote
+
+    threads, runs, warmup = limits
+    opened = [remote.open_timing(name) for name in on]
+    results = [
+        remote.measure(path, device, threads=threads, runs=runs, warmup=warmup)
+        for device, path in itertools.product(opened, models)
+    ]
+    record = {"format": "edgepack-devices/1", "results": results}
+    if out is not None:
+        write_whole(out, msgspec.json.encode(record))
+    if json:
+        terminal.show_json(record)
+    else:
+        rows = [
+            (each.device, each.model, str(each.threads), clock, *map(cell, found.values()))
+            for each in results
+            for clock, found in each.percentiles.items()
+        ]
+        terminal.table("", ("device", "model", "threads", "clock", "p50", "p90", "p99"), rows)
+    for each in results:
+        if each.incomplete:
+            raise MachineError("E-LOST", each.incomplete, hint="what was measured is reported")
+
+
+def _count(models: list[Path], on: str, out: Path | None, *, json: bool) -> None:
+    """Show instructions, misses and the estimated cost of each model on an emulated CPU."""
+    import msgspec
+
+    from edgepack.base.files import write_whole
+    from edgepack.bench.estimate import estimate, facts, read
+    from edgepack.devices import Counting, open_device
+
+    device = open_device(on)
+    if not isinstance(device, Counting):
+        raise RequestError("E-DEVICE", f"{on!r} cannot count", hint="name a qemu:CPU")
+    cost = facts(on.partition(":")[2])
+    found = {str(path): estimate(device, *read(path), cost) for path in models}
+    record = {"format": "edgepack-counts/1", "device": on, "results": found}
+    if out is not None:
+        write_whole(out, msgspec.json.encode(record))
+    if json:
+        terminal.show_json(record)
+        return
+    columns = ("loads", "l1_misses", "l2_misses")
+    rows = [
+        (
+            name,
+            units.count(each.counts.total),
+            *(units.count(each.counts.memory[column]) for column in columns),
+            units.count(each.cycles),
+        )
+        for name, each in found.items()
+    ]
+    heads = ("model", "instructions", "loads", "L1 misses", "L2 misses", "estimated cost")
+    terminal.table(f"on {on}; the cost ranks models of one precision", heads, rows)
