@@ -13,7 +13,7 @@ RATE = 8000
 
 
 def write_sounds(folder: Path, prompts: int = 4) -> Path:
-    """Write ``prompts`` hums of each voice, a beep that is none, and two pieces of music."""
+    """Write ``prompts`` hums of each voice, two that are none, and two pieces of music."""
     rng = np.random.default_rng(0)
     for pitch, voice in enumerate((*VOICES, *UNHEARD)):
         for number in range(prompts):
@@ -21,7 +21,8 @@ def write_sounds(folder: Path, prompts: int = 4) -> Path:
             _write(
                 folder / "sounds" / voice / "digits" / f"{number}.wav", hum * rng.uniform(0.8, 1)
             )
-        _write(folder / "sounds" / voice / "beep.wav", _tone(1000, 1.3))
+        for name in ("beep", "silence/2"):
+            _write(folder / "sounds" / voice / f"{name}.wav", _tone(1000, 1.3))
     for name in ("macroform-a", "reno_project-b"):
         _write(folder / "moh" / f"{name}.wav", _tone(2500, 4) + _tone(3100, 4))
     return folder

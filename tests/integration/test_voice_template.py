@@ -60,7 +60,7 @@ def test_a_missing_teacher_is_named_with_the_package_to_install(
 
 def test_each_prompt_gives_one_sequence_of_a_gap_and_speech(project: Path) -> None:
     sequences = list(called(project, "data.py:evaluation"))
-    assert len(sequences) == 2 * 4  # the beeps are left out
+    assert len(sequences) == 2 * 4  # what is no speech is left out
     for sample, labels, _ in sequences:
         assert sample["audio"].shape == (1, (13 + len(labels)) * 512)
         assert np.abs(sample["audio"]).max() <= 1

@@ -4,11 +4,14 @@ The recordings are Asterisk's prompts and its music on hold. Four voice folders 
 train; two other people, who speak another language, and other music are evaluated. A label is 1
 where a prompt is heard, its inner pauses included, so no detector reaches an AUC of 1.
 
+Licences CC-BY-SA-3.0 and CC-BY-3.0; whom to credit stands in ``copyright`` of each package.
+
 What these data cannot show: five people in studios, 8 kHz (nothing above 4 kHz reaches the
 network), no room, no street, no two voices at once. A detector for those needs recordings of them.
 """
 
 import os
+import re
 import wave
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -34,6 +37,7 @@ PACKAGES = (
 TRAINING = ("en_US_f_Allison", "es_MX_f_Allison", "fr_CA_f_June", "ru_RU_f_IvrvoiceRU")
 EVALUATION = ("it_IT_f_Menardi", "it_IT_m_Carlo")
 MUSIC = {TRAINING: "macroform-*.wav", EVALUATION: "*o_*.wav"}  # by other artists
+NO_SPEECH = re.compile(r"silence|beep|tone|monkeys")  # in the name of a prompt or its folder
 RATE = 16_000
 FRAME = 512  # samples of a decision, 32 ms
 PAST = 13  # frames before it that the network hears
@@ -75,10 +79,12 @@ def _sequences(voices: tuple[str, ...]) -> tuple[tuple[Audio, Frames], ...]:
 
 def _prompts(voice: str, rng: np.random.Generator) -> Iterator[Audio]:
     """Yield what a voice says for a second or longer, in an order drawn at random."""
-    paths = _found(FOLDER / "sounds" / voice, "**/*.wav")
+    folder = FOLDER / "sounds" / voice
+    found = _found(folder, "**/*.wav")
+    paths = [path for path in found if not NO_SPEECH.search(str(path.relative_to(folder)))]
     for index in rng.permutation(len(paths)):
         prompt = _trimmed(_read(paths[index]))
-        if len(prompt) > RATE and not {"beep", "tone"} & set(paths[index].stem.split("-")):
+        if len(prompt) > RATE:
             yield prompt
 
 
