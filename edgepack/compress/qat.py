@@ -19,9 +19,10 @@ from edgepack.training.settings import Trained
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-    from torch import nn
+    from torch import Tensor, nn
 
     from edgepack.training.rounders import Rounding
+    from edgepack.training.twin import RoundedTwin
 
 
 class Qat(Trained, frozen=True):
@@ -54,21 +55,11 @@ class Qat(Trained, frozen=True):
         from edgepack.export.interface import bind
         from edgepack.training.loop import Plan, hard, train
         from edgepack.training.masks import hold, zeros
-        from edgepack.training.twin import RoundedTwin, compare
 
         frozen = _frozen(module)
         face = bind(module, ctx.example)
         example = dict(zip(face.names, face.example, strict=True))
-        assert ctx.write is not None, "the build binds it where a step rounds"
-        rounding = self.rounding(ctx.write(module), ctx.target)
-        compare(rounding.model, example)
-        twin = RoundedTwin(rounding)
-        if not twin.rounders.weights:
-            raise ModelError(
-                "E-QAT",
-                "no layer of the module computes on integers: there is no rounding to train for",
-                hint="edgepack build --recipe int8 says of each node why it stays in float",
-            )
+        twin = self._twin(module, example, ctx)
         if frozen:
             yield f"{frozen} frozen parameters train too: rounding moves every weight"
         yield f"{len(twin.rounders.weights)} layers and {len(twin.rounders.tensors)} ranges train"
@@ -79,6 +70,24 @@ class Qat(Trained, frozen=True):
         # as the only argument: the twin takes a dictionary, whatever the module took
         task = replace(ctx, example=(example,)).task("qat", twin, self)
         yield train(task, self, plan)
+        return twin
+
+    def _twin(
+        self, module: "nn.Module", example: "dict[str, Tensor]", ctx: Context
+    ) -> "RoundedTwin":
+        """Return what trains: it computes what ``module`` computes, but for the rounding."""
+        from edgepack.training.twin import RoundedTwin, compare
+
+        assert ctx.write is not None, "the build binds it where a step rounds"
+        rounding = self.rounding(ctx.write(module), ctx.target)
+        compare(rounding.model, example)
+        twin = RoundedTwin(rounding)
+        if not twin.rounders.weights:
+            raise ModelError(
+                "E-QAT",
+                "no layer of the module computes on integers: there is no rounding to train for",
+                hint="edgepack build --recipe int8 says of each node why it stays in float",
+            )
         return twin
 
     def rounding(self, graphs: "tuple[ir.Model, ir.Model]", target: Target) -> "Rounding":

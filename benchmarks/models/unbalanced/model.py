@@ -75,12 +75,12 @@ def train() -> Net:
 
 
 @torch.no_grad()
-def unbalance(net: Net) -> None:
+def unbalance(net: Net, spread: float = SPREAD) -> None:
     """Scale each channel behind its batch norm, and scale it back in the layer that reads it."""
     draw = torch.Generator().manual_seed(5)
     layers = list(net.layers)
     for index, part in enumerate(layers):
-        factor = torch.exp(SPREAD * torch.randn(part[0].out_channels, generator=draw))
+        factor = torch.exp(spread * torch.randn(part[0].out_channels, generator=draw))
         part[1].weight *= factor
         part[1].bias *= factor
         reader = layers[index + 1][0] if index + 1 < len(layers) else net.classify
