@@ -45,7 +45,7 @@ FACE = Signature(
     (TensorSpec("scores", "float32", ("batch", "frames", 2)),),
 )
 FRAME, PAST = 512, 13
-EPOCHS = 20
+EPOCHS = 10
 
 
 def train(epochs: int) -> nn.Module:

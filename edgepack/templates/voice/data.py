@@ -28,7 +28,7 @@ Frames: TypeAlias = npt.NDArray[np.int64]
 Sample: TypeAlias = dict[str, Audio]
 
 FOLDER = Path(os.environ.get("ASTERISK", "/usr/share/asterisk"))
-PROMPTS = int(os.environ.get("ASTERISK_PROMPTS", "100"))  # of each voice, at most
+PROMPTS = int(os.environ.get("ASTERISK_PROMPTS", "300"))  # of each voice, at most
 PACKAGES = (
     "apt-get install asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav "
     "asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav asterisk-core-sounds-it-wav "
