@@ -8,7 +8,7 @@ Source: onnxruntime docs, Quantize ONNX Models (dynamic quantization for RNNs an
 figures: ``python benchmarks/integer_forms.py``, benchmarks/results/integer_forms.json.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import ClassVar, Self
 
 import onnx_ir as ir
@@ -76,7 +76,7 @@ class QuantizeDynamic(Step, frozen=True):
             else:
                 yield Edit(where, writer.write(node))
 
-    def _why_not(self, node: ir.Node, spared: frozenset[str]) -> str:
+    def _why_not(self, node: ir.Node, spared: Collection[str]) -> str:
         """Return the reason to leave ``node`` in float, or an empty string."""
         if node.name in self.exclude:
             return "excluded by the recipe"
