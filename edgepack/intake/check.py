@@ -250,6 +250,9 @@ def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan
         path = folders[what] / reference
         if not _exists(path):
             raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=_beside(path))
+    for file in (getattr(b.step, "sensitivity", "") for item in plans for b in item.graph):
+        if file:
+            _check_path(Path(file), "sensitivity file")
     static = any(step.use == "quantize_static" for item in plans for step in item.graph)
     if request.require == "int8" and request.calib is None and static:
         raise DataError(

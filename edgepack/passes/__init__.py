@@ -81,7 +81,8 @@ class Context:
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
         rows: Shows what stands in tensors on a few samples; None where there are none.
-        spared: Nodes, by name, that the gate of accuracy or of speed leaves in float.
+        spared: Nodes, by name, that the gate of accuracy or of speed keeps out of int8, and what
+            they compute in: ``int16``, ``float32``, or ``float``, as wide as other steps leave it.
         second: Runs the calibration data for second moments; None where there are none.
         learned: Scales that belong to the trained weights; empty where nothing was trained so.
     """
@@ -90,7 +91,7 @@ class Context:
     measure: Measure | None = None
     choose: Choose | None = None
     rows: Replay | None = None
-    spared: frozenset[str] = frozenset()
+    spared: Mapping[str, str] = field(default_factory=dict)
     second: Second | None = None
     learned: Learned = field(default_factory=Learned)
 

@@ -8,7 +8,7 @@ by GPTQ, which makes up for errors on the inputs that were seen; else to nearest
 least error.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
@@ -93,7 +93,7 @@ class QuantizeWeights(Step, frozen=True):
         ]
         return ctx.second(model, tuple(wanted))
 
-    def _why_not(self, node: ir.Node, spared: frozenset[str]) -> str:
+    def _why_not(self, node: ir.Node, spared: Collection[str]) -> str:
         """Return the reason to leave the weights of ``node`` in float, or an empty string."""
         if node.name in self.exclude:
             return "excluded by the recipe"
