@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepack.cli import main
-from tests import apps, c_apps
+from tests import apps, c_apps, raws
 from tests.apps import built
 from tests.c_apps import ARMHF, RUNTIME, SANITIZED, STRICT, embedded, made, run
 from tests.models import proto, value
@@ -98,6 +98,17 @@ def test_an_output_whose_size_no_input_decides_is_refused(
     assert main(["embed", str(bundle), "--lang", "c", "-o", str(tmp_path / "app")]) == 2
     assert "has a size that no input decides" in capsys.readouterr().err
     assert not (tmp_path / "app").exists()
+
+
+def test_raw_input_does_not_decide_a_size_that_depends_on_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["y"])]
+    x = value("x", ["n", 6], TensorProto.INT64)
+    model = proto(nodes, inputs=[x], outputs=[value("y", [2, "m"], TensorProto.INT64)])
+    bundle = raws.built(model, raws.TEXT, tmp_path / "x", monkeypatch)
+    assert main(["embed", str(bundle), "--lang", "c", "-o", str(tmp_path / "app")]) == 2
+    assert "has a size that no input decides" in capsys.readouterr().err
 
 
 def test_a_c_app_carries_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
