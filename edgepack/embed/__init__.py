@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 from edgepack.base import registry
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.bundle.open import Bundle
+from edgepack.runtime.machine import MOST_THREADS
 from edgepack.runtime.model import shipped_options
 from edgepack.spec.preprocess import Image
 from edgepack.spec.signature import Signature
@@ -48,6 +49,7 @@ class App:
         """What templates of every language use."""
         manifest = self.bundle.manifest
         options = shipped_options(manifest, 0)
+        asked = manifest.runtime.session.get("intra_op_num_threads")
         return {
             "name": self.name,
             "title": manifest.name,
@@ -56,7 +58,7 @@ class App:
             "size": manifest.files["model.onnx"].bytes,
             "oldest": manifest.runtime.min_onnxruntime,
             "level": options.level,
-            "threads": int(manifest.runtime.session.get("intra_op_num_threads", 0)),
+            "most_threads": int(asked or MOST_THREADS),
             "entries": {**options.entries, **exact_entries(manifest.target)},
             "provider": manifest.runtime.provider,
             "golden": self.bundle.golden.n,

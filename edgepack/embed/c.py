@@ -13,8 +13,9 @@ from edgepack.base.errors import RequestError
 from edgepack.base.files import sha256
 from edgepack.embed import App, identifiers, image_facts, plain_text, render
 from edgepack.runtime.raw.text import read_vocabulary
+from edgepack.runtime.session import Options, Session
 from edgepack.spec.preprocess import VOCABULARY, Audio, Image, shape
-from edgepack.spec.signature import Sample, TensorSpec
+from edgepack.spec.signature import Sample, Signature, TensorSpec
 
 _TYPES = {
     "float32": ("float", 1),
@@ -70,7 +71,7 @@ class C:
 
 
 def _context(app: App) -> dict[str, Any]:
-    signature, golden = app.signature, app.bundle.golden
+    signature, golden = _signature(app), app.bundle.golden
     for spec in (*signature.inputs, *signature.outputs):
         if spec.dtype not in _TYPES:
             raise _cannot(f"{spec.name!r} holds strings")
@@ -113,6 +114,25 @@ def _context(app: App) -> dict[str, Any]:
     }
 
 
+def _signature(app: App) -> Signature:
+    """Return the signature; where inputs leave an output open, at the sizes of raw input."""
+    signature, bundle = app.signature, app.bundle
+    sizes = {
+        dim: size
+        for spec in signature.inputs
+        for dim, size in zip(spec.shape, bundle.golden.inputs[spec.name].shape[1:], strict=False)
+        if isinstance(dim, str)
+    }
+    decided = all(
+        isinstance(dim, int) or dim in sizes for spec in signature.outputs for dim in spec.shape
+    )
+    if decided or bundle.preprocess is None:
+        return signature
+    # The runtime's own inference tells what follows, and leaves open what depends on values.
+    session = Session(bundle.model, Options(level="disable", dimensions=sizes))
+    return Signature(session.inputs, session.outputs, signature.state)
+
+
 def _raw(app: App, inputs: list[dict[str, Any]], sizes: Mapping[str, str]) -> dict[str, Any] | None:
     """Return what the templates say of raw input."""
     if (rule := app.bundle.preprocess) is None:
@@ -129,7 +149,7 @@ def _raw(app: App, inputs: list[dict[str, Any]], sizes: Mapping[str, str]) -> di
         "sizes": {
             sizes[dim]: size
             for dim, size in zip(spec.shape, shape(rule, spec), strict=True)
-            if isinstance(dim, str)
+            if isinstance(dim, str) and dim in sizes
         },
     }
     if isinstance(rule, Image):

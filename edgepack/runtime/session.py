@@ -38,6 +38,7 @@ class Options:
         save_optimized: Where to write the graph as the runtime changed it.
         profile: Where to begin the name of a Chrome trace of every run; slower.
         format: Of the model's bytes; ``ORT`` is what a device made of its own model.
+        dimensions: Sizes of dimensions that the model leaves open; those of outputs follow.
     """
 
     threads: int = 1
@@ -48,6 +49,7 @@ class Options:
     save_optimized: Path | None = None
     profile: Path | None = None
     format: Literal["ONNX", "ORT"] = "ONNX"
+    dimensions: Mapping[str, int] = field(default_factory=dict)
 
 
 def providers() -> tuple[str, ...]:
@@ -186,6 +188,8 @@ def _session_options(ort: ModuleType, options: Options) -> Any:
     entries["session.load_model_format"] = options.format
     for key, value in entries.items():
         session.add_session_config_entry(key, value)
+    for name, size in options.dimensions.items():
+        session.add_free_dimension_override_by_name(name, size)
     return session
 
 

@@ -1,12 +1,13 @@
 """Generated C apps: built without a warning and run, natively and on emulated ARM."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from onnx import TensorProto, helper
 
 from edgepack.cli import main
-from tests import apps, c_apps
+from tests import apps, c_apps, raws
 from tests.apps import built
 from tests.c_apps import ARMHF, RUNTIME, SANITIZED, STRICT, embedded, made, run
 from tests.models import proto, value
@@ -33,6 +34,70 @@ def test_the_model_can_be_part_of_the_program(bundles: dict[str, Path], tmp_path
     app = made(embedded(bundles["x86_64"], tmp_path / "app"), "EMBED_MODEL=1")
     (app / "model.onnx").unlink()
     assert run("./selftest", str(RUNTIME), folder=app).returncode == 0
+
+
+def linkable(folder: Path) -> Path:
+    """Give the runtime the name that a program linked with it looks for."""
+    library = folder / "libonnxruntime.so.1"
+    library.symlink_to(RUNTIME)
+    return library
+
+
+def test_the_runtime_can_be_linked(bundles: dict[str, Path], tmp_path: Path) -> None:
+    library, app = linkable(tmp_path), embedded(bundles["x86_64"], tmp_path / "app")
+    made(app, f"LINK_RUNTIME={library}", f"LDFLAGS=-Wl,-rpath,{tmp_path}")
+    done = run("./selftest", folder=app)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "dlopen" not in run("nm", "-u", "selftest", folder=app).stdout
+
+
+@pytest.mark.parametrize("options", [(), ("-DEMBED_MODEL=ON", "-DLINK_RUNTIME=LIBRARY")])
+def test_cmake_builds_it_too(
+    options: tuple[str, ...], bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    apps.need(shutil.which("cmake"), "no cmake: scripts/setup")
+    library, app = linkable(tmp_path), embedded(bundles["x86_64"], tmp_path / "app")
+    given = [each.replace("LIBRARY", str(library)) for each in options]
+    flags = f"-DCMAKE_C_FLAGS={STRICT}"
+    for words in (["-S", ".", "-B", "build", flags, *given], ["--build", "build"]):
+        done = run("cmake", *words, folder=app)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = run("build/selftest", *([] if options else [RUNTIME]), folder=app)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+CXX = """
+#include <cstdio>
+#include "stripes.h"
+
+int main(int, char **argv)
+{
+    stripes_options options{};
+    stripes_error error{};
+    options.runtime = argv[1];
+    stripes_model *model = stripes_create(&options, &error);
+    const float image[64] = {};
+    stripes_inputs inputs{image};
+    stripes_outputs outputs{};
+    const bool good = model && stripes_run(model, &inputs, &outputs, &error);
+    std::puts(good && outputs.scores[0] == outputs.scores[0] ? "ran" : error.text);
+    stripes_destroy(model);
+}
+"""
+
+
+def test_a_cxx_program_calls_it(bundles: dict[str, Path], tmp_path: Path) -> None:
+    apps.need(shutil.which("g++"), "no g++: scripts/setup")
+    app = embedded(bundles["x86_64"], tmp_path / "app")
+    (app / "main.cc").write_text(CXX)
+    strict = [*STRICT.split(), "-Wpedantic"]
+    for words in (
+        ["gcc", "-std=c11", *STRICT.split(), "-c", "stripes.c"],
+        ["g++", "-std=c++17", *strict, "main.cc", "stripes.o", "-o", "main", "-ldl"],
+    ):
+        done = run(*words, folder=app)
+        assert done.returncode == 0, done.stderr
+    assert run("./main", RUNTIME, folder=app).stdout == "ran\n"
 
 
 def test_a_c_app_refuses_another_model(bundles: dict[str, Path], tmp_path: Path) -> None:
@@ -98,6 +163,17 @@ def test_an_output_whose_size_no_input_decides_is_refused(
     assert main(["embed", str(bundle), "--lang", "c", "-o", str(tmp_path / "app")]) == 2
     assert "has a size that no input decides" in capsys.readouterr().err
     assert not (tmp_path / "app").exists()
+
+
+def test_raw_input_does_not_decide_a_size_that_depends_on_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nodes = [helper.make_node("NonZero", ["x"], ["y"])]
+    x = value("x", ["n", 6], TensorProto.INT64)
+    model = proto(nodes, inputs=[x], outputs=[value("y", [2, "m"], TensorProto.INT64)])
+    bundle = raws.built(model, raws.TEXT, tmp_path / "x", monkeypatch)
+    assert main(["embed", str(bundle), "--lang", "c", "-o", str(tmp_path / "app")]) == 2
+    assert "has a size that no input decides" in capsys.readouterr().err
 
 
 def test_a_c_app_carries_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

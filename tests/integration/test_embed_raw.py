@@ -164,6 +164,40 @@ def test_a_c_app_takes_raw_input_as_load_does(case: Case, tmp_path: Path) -> Non
     check_c(case, c_apps.made(app, flags=c_apps.SANITIZED), [], str(c_apps.RUNTIME))
 
 
+COUNTER = """
+#include <stdlib.h>
+static int taken;
+void *__real_malloc(size_t), *__real_calloc(size_t, size_t), *__real_realloc(void *, size_t);
+void *__wrap_malloc(size_t n) { taken++; return __real_malloc(n); }
+void *__wrap_calloc(size_t n, size_t m) { taken++; return __real_calloc(n, m); }
+void *__wrap_realloc(void *p, size_t n) { taken++; return __real_realloc(p, n); }
+"""
+
+
+def test_a_c_app_allocates_when_it_is_opened_and_not_when_it_runs(
+    case: Case, tmp_path: Path
+) -> None:
+    app = case.embedded("c", tmp_path / "app")
+    program = COUNTER + c_program(case)
+    for before, after in (
+        ("for (int i = 5", "int opened = taken;\n    for (int i = 5"),
+        ("fputs(error.text, stderr)", 'fprintf(stderr, "%d %d", opened > 0, taken - opened)'),
+    ):
+        assert before in program
+        program = program.replace(before, after)
+    (app / "selftest.c").write_text(program)
+    wrapped = ",".join(f"--wrap={name}" for name in ("malloc", "calloc", "realloc"))
+    c_apps.made(app, f"LDFLAGS=-Wl,{wrapped}")
+    given = case.inputs[0]
+    (app / "0.bin").write_bytes(given.encode() if isinstance(given, str) else given.tobytes())
+    shape = (*given.shape, 1)[:3] if case.method == "image" else (0, 0, 0)
+    height, width, depth = map(str, shape)
+    words = ("./selftest", c_apps.RUNTIME, width, height, depth, "0.bin", "0.bin")
+    done = c_apps.run(*words, folder=app)
+    assert (done.returncode, done.stderr) == (0, "1 0")
+    assert len(done.stdout.split()) == 2
+
+
 # Floats and tokens, and -O3: what an optimizer may fuse, it fuses here.
 EMULATED = pytest.mark.parametrize("case", ["photo", "pieces", "sound"], indirect=True)
 

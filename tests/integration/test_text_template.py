@@ -1,23 +1,25 @@
 """The text template: how it parts mails, and from mails to a bundle."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-import edgepack
 from edgepack.base.errors import DataError, ModelError
 from edgepack.base.reference import load_object
+from edgepack.bundle.open import open_bundle
 from edgepack.cli import main
 from edgepack.data.samples import open_dataset
+from edgepack.intake import raw
+from edgepack.runtime.raw import Preprocessor
 from edgepack.spec.signature import Signature, TensorSpec
 from edgepack.training.channels import Aim, prune, to_aim
 from edgepack.training.groups import Importance
-from tests.mails import write_mails
+from tests import templates
 
-TEXT = Path(edgepack.__file__).parent / "templates" / "text"
+TEXT = templates.TEMPLATES / "text"
 FACE = Signature((TensorSpec("tokens", "int64", ("batch", 64)),), ())
 
 
@@ -31,14 +33,7 @@ def test_init_says_to_train_before_the_build(
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SPAM_ASSASSIN", str(write_mails(tmp_path / "mails")))
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for path in TEXT.iterdir():
-        if path.is_file():
-            (folder / path.name).write_bytes(path.read_bytes())
-    monkeypatch.chdir(folder)
-    return folder
+    return templates.copied("text", tmp_path / "project", monkeypatch)
 
 
 def test_missing_mails_are_named_with_the_package_to_install(
@@ -63,11 +58,24 @@ def test_words_are_ascii_letters_and_digits_and_all_else_parts_them(project: Pat
 
 
 def test_a_long_mail_is_cut_and_a_short_one_padded(project: Path) -> None:
-    first = called(project, "vocabulary")[0]
+    first = called(project, "vocabulary")[2]
     assert called(project, "encode", f"{first} never-seen {first}").tolist() == [
         [2, 1, 1, 2] + [0] * 60
     ]
     assert called(project, "encode", f"{first} " * 100).tolist() == [[2] * 64]
+
+
+def test_apps_number_the_words_of_a_mail_as_training_did(project: Path) -> None:
+    words = called(project, "vocabulary")
+    assert words[:2] == ("[PAD]", "[UNK]")
+    Path("vocabulary.txt").write_text("".join(f"{word}\n" for word in words))
+    declared = raw.load(templates.declared(project).preprocess, project)
+    assert declared is not None
+    preprocessor = Preprocessor(declared.rule, declared.assets, FACE)
+    mails = [text for text, *_ in called(project, "_mails")]
+    for text in (*mails, "[PAD] a-b Caf\u00e9 \u212a 42!", "", "\u00fcber [UNK]", "a\0b"):
+        made = preprocessor.sample(text)["tokens"]
+        np.testing.assert_array_equal(made, called(project, "encode", text))
 
 
 def test_repeats_stay_on_one_side_and_headers_are_not_read(project: Path) -> None:
@@ -92,13 +100,14 @@ def test_a_recurrent_source_is_refused_by_the_layer_that_cannot_be_pruned() -> N
 
 
 @pytest.mark.slow
-def test_from_mails_to_a_smaller_bundle(project: Path) -> None:
-    subprocess.run([sys.executable, "train.py"], check=True, stdout=subprocess.DEVNULL)
-    words = Path("vocabulary.txt").read_text().splitlines()
+def test_from_mails_to_a_smaller_bundle(
+    template_bundle: Callable[[str], Path], project: Path
+) -> None:
+    bundle = open_bundle(template_bundle("text"))
+    words = bundle.extras["assets/vocabulary.txt"].decode().splitlines()
     assert words == list(called(project, "vocabulary"))
     assert {"prize", "meeting"} <= set(words)
-    built = edgepack.build(target="x86_64", prefer="size")
-    manifest = built.manifest
+    manifest = bundle.manifest
     assert manifest.accuracy is not None
     assert manifest.accuracy.metric == "f1"
     steps = [step.use for step in manifest.lineage.steps]

@@ -1,7 +1,6 @@
 """The voice template: what its sequences hold, what it says is missing, and up to a bundle."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,28 +8,21 @@ import numpy as np
 import pytest
 import torch
 
-import edgepack
 from edgepack.base.errors import DataError
 from edgepack.base.reference import load_object
+from edgepack.bundle.open import open_bundle
 from edgepack.data.samples import open_dataset
+from edgepack.runtime.raw import Preprocessor
 from edgepack.spec.signature import Signature, TensorSpec
-from tests.sounds import write_sounds, write_teacher
+from tests import templates
 
-VOICE = Path(edgepack.__file__).parent / "templates" / "voice"
+VOICE = templates.TEMPLATES / "voice"
 FACE = Signature((TensorSpec("audio", "float32", ("batch", "samples")),), ())
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ASTERISK", str(write_sounds(tmp_path / "asterisk")))
-    monkeypatch.setenv("SILERO_VAD", str(write_teacher(tmp_path / "teacher.onnx")))
-    folder = tmp_path / "project"
-    folder.mkdir()
-    for path in VOICE.iterdir():
-        if path.is_file():
-            (folder / path.name).write_bytes(path.read_bytes())
-    monkeypatch.chdir(folder)
-    return folder
+    return templates.copied("voice", tmp_path / "project", monkeypatch)
 
 
 def called(project: Path, ref: str, *given: object) -> Any:
@@ -85,13 +77,22 @@ def test_a_decision_hears_its_frame_and_thirteen_before_it_and_nothing_else(
     assert torch.equal(whole[:, 3:], changed[:, 3:])
 
 
+def test_apps_hear_in_parts_what_training_heard_at_once(project: Path) -> None:
+    rule = templates.declared(project).preprocess
+    assert rule is not None
+    preprocessor = Preprocessor(rule, {}, FACE)
+    samples = np.random.default_rng(0).integers(-32768, 32768, 20 * 512, np.int16)
+    whole = called(project, "data.py:heard", (samples / 32768).astype(np.float32))
+    for start in range(0, len(samples), 512):
+        made = preprocessor.next(samples[start : start + 512])["audio"]
+        np.testing.assert_array_equal(made, whole[:, start : start + 14 * 512])
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("project")
-def test_from_recordings_to_a_bundle() -> None:
-    subprocess.run([sys.executable, "train.py"], check=True, stdout=subprocess.DEVNULL)
-    built = edgepack.build(target="x86_64", prefer="size")
-    accuracy = built.manifest.accuracy
+def test_from_recordings_to_a_bundle(template_bundle: Callable[[str], Path]) -> None:
+    manifest = open_bundle(template_bundle("voice")).manifest
+    accuracy = manifest.accuracy
     assert accuracy is not None
     assert accuracy.metric == "auc"
     assert accuracy.shipped > 0.9  # a hum is easily told from gaps
-    assert built.manifest.size.model_bytes < built.manifest.size.float_bytes
+    assert manifest.size.model_bytes < manifest.size.float_bytes

@@ -177,3 +177,8 @@ def test_a_bound_call_computes_what_a_run_does() -> None:
     session, sample = Session(add()), {"x": np.ones((2, 4), np.float32)}
     (value,) = session.bound(sample)()
     np.testing.assert_array_equal(value, session.run(sample)["y"])
+
+
+def test_sizes_given_to_open_dimensions_decide_those_of_outputs() -> None:
+    session = Session(add(), Options(level="disable", dimensions={"batch": 3}))
+    assert session.outputs == (TensorSpec("y", "float32", (3, 4)),)

@@ -64,7 +64,7 @@ def encode(text: str) -> npt.NDArray[np.int64]:
 
 @cache
 def vocabulary() -> tuple[str, ...]:
-    """Return the words with a row of their own, most frequent first; row = place + 2."""
+    """Return what each row of the table stands for: words by frequency from ``[UNK]`` on."""
     counts = Counter(
         word
         for text, _, group in _mails()
@@ -72,12 +72,12 @@ def vocabulary() -> tuple[str, ...]:
         for word in set(words(text)[:LENGTH])
     )
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    return tuple(ranked[: WORDS - 2])
+    return ("[PAD]", "[UNK]", *ranked[: WORDS - 2])
 
 
 @cache
 def _numbers() -> dict[str, int]:
-    return {word: place + 2 for place, word in enumerate(vocabulary())}
+    return {word: number for number, word in enumerate(vocabulary())}
 
 
 def _encoded(parts: range) -> Iterator[tuple[Sample, int, int]]:
