@@ -30,7 +30,8 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, session: Session) -> None:
-        self._bundle = bundle
+        # Not the bundle itself: its copy of the model has served, and goes.
+        self._manifest, self._golden = bundle.manifest, bundle.golden
         self._session = session
         self._where = str(bundle.path)
         self._carry = Carry(Signature(self.inputs, self.outputs, dict(self.state)))
@@ -41,7 +42,7 @@ class Model:
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self._bundle.manifest
+        return self._manifest
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -67,7 +68,7 @@ class Model:
     @property
     def preprocessing(self) -> Rule | None:
         """How raw input becomes a sample, where the project declared it."""
-        return self._bundle.preprocess
+        return None if self._raw is None else self._raw.rule
 
     def preprocess(self, raw: Raw) -> Sample:
         """Return what the model takes, made from pixels, a text, or one whole frame of sound.
@@ -141,7 +142,7 @@ class Model:
         Raises:
             SafetyError: An output is further from its golden value than its tolerance.
         """
-        golden = self._bundle.golden
+        golden = self._golden
         self._test_preprocessing()
         outputs = [self._session.run(sample) for sample in golden.samples]
         test = judge(golden, self.manifest.golden.tolerance, outputs)
@@ -159,7 +160,7 @@ class Model:
 
     def _test_preprocessing(self) -> None:
         """Make the golden samples that come from raw inputs again, bit for bit."""
-        golden, raw = self._bundle.golden, self._raw
+        golden, raw = self._golden, self._raw
         if raw is None:
             return
         for i, stored in enumerate(golden.raw[raw.rule.input]):
