@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.base.errors import DataError, MachineError, SafetyError, nearest
-from edgepack.bundle.golden import SelfTest, judge
+from edgepack.bundle.golden import Golden, SelfTest, judge
 from edgepack.bundle.open import Bundle, open_bundle
 from edgepack.bundle.signature import Key
 from edgepack.runtime import machine
@@ -35,9 +35,7 @@ class Model:
         self._session = session
         self._where = str(bundle.path)
         self._carry = Carry(Signature(self.inputs, self.outputs, dict(self.state)))
-        rule = bundle.preprocess
-        face = self._carry.signature
-        self._raw = None if rule is None else Preprocessor(rule, bundle.extras, face)
+        self._raw = preprocessor(bundle)
 
     @property
     def manifest(self) -> Manifest:
@@ -143,7 +141,7 @@ class Model:
             SafetyError: An output is further from its golden value than its tolerance.
         """
         golden = self._golden
-        self._test_preprocessing()
+        remake_golden(golden, self._raw, self._where)
         outputs = [self._session.run(sample) for sample in golden.samples]
         test = judge(golden, self.manifest.golden.tolerance, outputs)
         test.require(f"{self._where!r} on {machine.arch()}")
@@ -158,17 +156,30 @@ class Model:
             )
         return self._raw
 
-    def _test_preprocessing(self) -> None:
-        """Make the golden samples that come from raw inputs again, bit for bit."""
-        golden, raw = self._golden, self._raw
-        if raw is None:
-            return
-        for i, stored in enumerate(golden.raw[raw.rule.input]):
-            for name, made in raw.sample(as_raw(raw.rule, stored)).items():
-                if made.tobytes() != golden.inputs[name][i, ...].tobytes():
-                    raise SafetyError(
-                        "E-GOLDEN", f"{self._where!r}: raw input {i} becomes another {name!r} here"
-                    )
+
+def preprocessor(bundle: Bundle) -> Preprocessor | None:
+    """Return what makes samples of raw input, where the bundle says how."""
+    if bundle.preprocess is None:
+        return None
+    manifest = bundle.manifest
+    face = Signature(manifest.inputs, manifest.outputs, dict(manifest.state))
+    return Preprocessor(bundle.preprocess, bundle.extras, face)
+
+
+def remake_golden(golden: Golden, raw: Preprocessor | None, where: str) -> None:
+    """Make the golden samples that come from raw inputs again; nothing to do without a rule.
+
+    Raises:
+        SafetyError: One of them is not the same, bit for bit; ``where`` names the bundle.
+    """
+    if raw is None:
+        return
+    for i, stored in enumerate(golden.raw[raw.rule.input]):
+        for name, made in raw.sample(as_raw(raw.rule, stored)).items():
+            if made.tobytes() != golden.inputs[name][i, ...].tobytes():
+                raise SafetyError(
+                    "E-GOLDEN", f"{where!r}: raw input {i} becomes another {name!r} here"
+                )
 
 
 def load(path: Path | str, *, threads: int | None = None, public_key: Key | None = None) -> Model:
