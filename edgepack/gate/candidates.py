@@ -233,7 +233,8 @@ def _context(plan: Plan, signature: Signature, calibration: Dataset | None) -> C
         return Context(plan.target)
     histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
     seen = Evidence(plan.target, signature, calibration, histograms=histograms)
-    return Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
+    context = Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
+    return replace(context, power=seen.power)
 
 
 def _check_opset(model: ir.Model, target: Target) -> None:

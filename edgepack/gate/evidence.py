@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.calibration.collect import collect
-from edgepack.calibration.moments import Moments, second_moments
+from edgepack.calibration.moments import Moments, mean_squares, second_moments
 from edgepack.calibration.rows import RUNS, Rows, rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Dataset, Item
@@ -34,6 +36,7 @@ class Evidence:
         self._seen: dict[str, Statistics] = {}
         self._chosen: dict[str, str] = {}
         self._moments: dict[str, Moments] = {}
+        self._power: dict[str, npt.NDArray[np.float64]] = {}
         self._few: list[Item] = []
 
     def measure(self, draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
@@ -59,6 +62,14 @@ class Evidence:
         new = [name for name in nodes if name not in self._moments]
         self._moments.update(second_moments(draft, new, self._calibration, self._signature))
         return {name: self._moments[name] for name in nodes}
+
+    def power(
+        self, draft: ir.Model, nodes: tuple[str, ...], /
+    ) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Return mean squares of the inputs of nodes; see ``passes.Power``."""
+        new = [name for name in nodes if name not in self._power]
+        self._power.update(mean_squares(draft, new, self._calibration, self._signature))
+        return {name: self._power[name] for name in nodes}
 
     def rows(self, draft: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
         """Return what stands in tensors on a few samples; see ``passes.Replay``."""
