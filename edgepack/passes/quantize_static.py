@@ -45,6 +45,11 @@ class QuantizeStatic(Step, frozen=True):
     correct_bias: bool = False
     keeps: ClassVar[Keeps] = "interface"
 
+    @property
+    def replays(self) -> bool:
+        """Whether the step looks at samples themselves, besides their statistics."""
+        return self.correct_bias
+
     def fit(self, target: Target) -> Self | Skip:
         """Skip where the target has no integer kernels that pay."""
         if target.int8 is None:
