@@ -188,7 +188,8 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
 
 def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     """Make every candidate; the lossless steps are held to their promise on real samples."""
-    model, calibration = work.source.model, work.data.calibration
+    model, data = work.source.model, work.data
+    calibration = data.calibration if data.statistics is None else data.statistics
     found = rewrite(plan, model, work.source.signature, calibration)
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:

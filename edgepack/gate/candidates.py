@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from edgepack.base.distance import largest_difference
 from edgepack.base.errors import ModelError
+from edgepack.calibration.stored import Record
 from edgepack.data.samples import Dataset, Item
-from edgepack.gate.evidence import Evidence
+from edgepack.gate.evidence import Evidence, Kept
 from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
@@ -137,7 +138,7 @@ def write_static(
 
 
 def rewrite_smaller(
-    plan: Plan, base: Rewritten, smaller: Smaller, calibration: Dataset | None
+    plan: Plan, base: Rewritten, smaller: Smaller, calibration: Dataset | Record | None
 ) -> Rewritten:
     """Put the candidates of a compressed model before the original in float.
 
@@ -148,7 +149,7 @@ def rewrite_smaller(
         plan: Steps bound to a target.
         base: The candidates of the original.
         smaller: The compressed model.
-        calibration: What ranges are measured on.
+        calibration: What ranges are measured on, or what was measured.
     """
     found = rewrite(plan, smaller.model, base.signature, calibration, smaller)
 
@@ -196,7 +197,7 @@ def rewrite(
     plan: Plan,
     model: ir.Model,
     signature: Signature,
-    calibration: Dataset | None,
+    calibration: Dataset | Record | None,
     smaller: Smaller | None = None,
 ) -> Rewritten:
     """Fold the plan over the float graph, once with and once without its lossy steps.
@@ -205,7 +206,7 @@ def rewrite(
         plan: Steps bound to a target.
         model: The float graph as read or exported.
         signature: Its interface, with the carried state.
-        calibration: What ranges are measured on.
+        calibration: What ranges are measured on, or what was measured.
         smaller: Where ``model`` comes from, if it was compressed.
 
     Raises:
@@ -227,10 +228,12 @@ def rewrite(
     return Rewritten(plan, signature, tuple(found), refold)
 
 
-def _context(plan: Plan, signature: Signature, calibration: Dataset | None) -> Context:
+def _context(plan: Plan, signature: Signature, calibration: Dataset | Record | None) -> Context:
     """Return what the steps of ``plan`` may know."""
     if calibration is None:
         return Context(plan.target)
+    if isinstance(calibration, Record):
+        return Context(plan.target, Kept(calibration).measure)
     histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
     seen = Evidence(plan.target, signature, calibration, histograms=histograms)
     context = Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)

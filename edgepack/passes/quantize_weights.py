@@ -57,6 +57,11 @@ class QuantizeWeights(Step, frozen=True):
         if self.block & (self.block - 1):
             raise ValueError(f"block is a power of two, not {self.block}")
 
+    @property
+    def replays(self) -> bool:
+        """Whether the step looks at samples themselves."""
+        return self.bits == 4 and self.rounding == "gptq"
+
     def fit(self, target: Target) -> Self | Skip:
         """Skip where it was not seen that the provider unpacks weights once, or at all."""
         if target.provider != "CPUExecutionProvider":
