@@ -11,6 +11,7 @@ from edgepack.base.errors import DataError, EdgepackError, ModelError, RequestEr
 from edgepack.base.files import sha256, write_all
 from edgepack.bench.price import Price
 from edgepack.bundle.golden import Golden
+from edgepack.bundle.rules import OPERATORS
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
 from edgepack.gate.candidates import (
@@ -25,6 +26,7 @@ from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
 from edgepack.gate.mixed import step_of
+from edgepack.gate.required import required_operators
 from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.gate.tuned import Settled, Tuned, tune
@@ -203,11 +205,12 @@ def _settle(
     """Choose a candidate that the target's own kernels compute as exact mode here does."""
     barred: dict[str, str] = {}
     rewritten = chooser.rewritten
+    target = rewritten.plan.target
     while True:
         chosen = chooser.choose(work.items)
         candidate = chosen.candidate
         watch.lap("gate")
-        options = mode(rewritten.plan.target)
+        options = mode(target)
         first = None if work.raw is None else work.raw.first
         golden = record_golden(candidate.data, chosen.items, rewritten.signature, options, first)
         observed = _observe(work, rewritten, chosen, golden)
@@ -217,7 +220,9 @@ def _settle(
         reason = _disagreement(work, chosen, observed, floor)
         if not reason or not candidate.lossy:
             tolerance = tolerances(golden.outputs, code, observed.spread)
-            extras = work.raw.declared.members if work.raw else {}
+            raw = work.raw.declared.members if work.raw else {}
+            operators = required_operators(candidate.model, candidate.data, target.arch)
+            extras = {**raw, OPERATORS: operators}
             parts = assemble.Parts(
                 origin, rewritten, chosen, observed, golden, tolerance, extras=extras
             )

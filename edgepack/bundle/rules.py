@@ -14,6 +14,7 @@ from edgepack.spec.signature import Signature, TensorSpec
 
 MANIFEST, MODEL, GOLDEN = "manifest.json", "model.onnx", "golden.npz"
 PREPROCESS = "preprocess.json"
+OPERATORS = "required_operators.config"
 
 TOTAL = (1 << 32) - 1
 """Bytes of a bundle, and of what is in it; zip without zip64 says no larger number."""
@@ -27,7 +28,7 @@ _CAPS = {
     MODEL: (1 << 31) - 1,  # protobuf cannot parse more
     GOLDEN: 256 * _MEGA,
     PREPROCESS: _MEGA,
-    "required_operators.config": _MEGA,
+    OPERATORS: _MEGA,
 }
 _ASSET = re.compile(r"assets/[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?=[A-Za-z0-9_-])){0,99}")
 _ASSET_CAP = 256 * _MEGA

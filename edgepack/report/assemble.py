@@ -62,7 +62,7 @@ class Parts:
         golden: The self-test.
         tolerance: Of each of its outputs.
         tuned: What was found about session options, None where nobody asked.
-        extras: Other members: how raw input becomes a sample.
+        extras: Other members: how raw input becomes a sample, the operators of the model.
         tuned: What was found about session options, None where nobody asked.
     """
 

@@ -178,7 +178,8 @@ def test_options_of_a_report_and_nothing_else_enter_the_bundle_and_are_what_load
     plain = open_bundle(built.path)
     session = {"graph_optimization_level": "basic", "intra_op_num_threads": 64}
     runtime = msgspec.structs.replace(built.manifest.runtime, session=session)
-    members = {"model.onnx": plain.model, "golden.npz": encode(plain.golden)}
+    assert plain.extras["required_operators.config"].startswith(b"ai.onnx;")
+    members = {"model.onnx": plain.model, "golden.npz": encode(plain.golden), **plain.extras}
     wanted = pack(msgspec.structs.replace(built.manifest, runtime=runtime, files={}), members)
     report = json.loads(built.report.read_text())
     report |= {"bundle_sha256": sha256(wanted), "tuned": {"sentence": "tuned", "session": session}}
