@@ -13,7 +13,7 @@ class Clocked:
     """What a clock said of one candidate: the only part of a choice that may differ next time.
 
     Attributes:
-        comparison: Against float on this machine, None where not asked or not possible.
+        comparison: Against float, None where not asked or not possible.
         latency: Seconds at the 90th percentile, None where no limit was set.
     """
 
@@ -32,7 +32,7 @@ class Terms:
         objective: ``speed`` asks that int8 is not slower than float where that can be seen.
         require_int8: Fail rather than ship float.
         max_size: Bytes of the model file, None for no limit.
-        max_latency: Seconds at the 90th percentile on this machine, None for no limit.
+        max_latency: Seconds at the 90th percentile where it is timed, None for no limit.
         replayed: What a clock said in an earlier build, by candidate; None to measure.
     """
 

@@ -183,7 +183,7 @@ def test_compare_on_an_arm64_board_ends_with_a_verdict(
     for name, times in (("a", 1.0), ("b", 2.0)):
         (tmp_path / f"{name}.onnx").write_bytes(net(times))
     models = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
-    command = ["compare", *models, "--on", board.name, "--budget", "15s", "--threads", "1"]
+    command = ["compare", *models, "--on", board.name, "--budget", "8s", "--threads", "1"]
     assert main([*command, "--json"]) in {0, 8, 9}
     assert json.loads(capsys.readouterr().out)["processes"] >= 2
 
@@ -299,3 +299,16 @@ def test_what_devices_need_is_listed_and_prepared(
     assert main(["devices", "--json"]) == 0
     ways = json.loads(capsys.readouterr().out)["ssh"]
     assert sum("edgepack devices prepare ssh" in way["needs"] for way in ways) == 2
+
+
+def test_options_are_tuned_on_a_board_by_name(
+    board: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(net())
+    command = ["bench", str(tmp_path / "net.onnx"), "--tune", "--on", board.name, "--time", "6s"]
+    assert main([*command, "--json", "-q"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"]
+    assert found["device"] == board.name
+    assert "graph_optimization_level" in found["session"]
+    assert main([*command, "--on", board.name]) == 2
+    assert "one device at a time" in capsys.readouterr().err
