@@ -334,10 +334,10 @@ class Chooser:
             about = f"float32 ships: {self._why_float() or 'nothing else was asked for'}"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: no device of {target.name} is here: {reason}"
-            self._say(f"speed {about}")
         elif self._is_timed:
             comparison, about = self._compare(candidate, items)
-            self._say(about)
+        if comparison is not None or about.startswith("not shown"):
+            self._say(about if comparison else f"speed {about}")
         latency = None
         if terms.max_latency is not None:  # that there is a device was checked before
             options = Options(threads=self._place.threads)
@@ -350,7 +350,7 @@ class Chooser:
         try:
             found = speed.measure(float_, candidate.data, sample, self._place)
         except MachineError as error:
-            return None, f"speed not shown: {error}"
+            return None, f"not shown: {error}"
         return found, _verdict(candidate, found)
 
     def _sample(self, items: Items) -> Sample:

@@ -4,12 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from edgepack.base.errors import EdgepackError, MachineError
 from edgepack.build import run
 from edgepack.cli import main
-from edgepack.gate import place, speed
+from edgepack.gate import place, prefix, speed
+from edgepack.graph.write import to_bytes
 from edgepack.intake.request import Request
 from edgepack.report import record
 from edgepack.report.built import Built
@@ -17,6 +19,7 @@ from edgepack.runtime import emulation, runners
 from edgepack.runtime.session import Options
 from edgepack.spec import target
 from edgepack.spec.manifest import runtime_of
+from tests.models import linear
 from tests.projects import stripes, stripes_net, write_stripes
 from tests.ssh_device import Device, as_arm64, running
 
@@ -105,7 +108,7 @@ def test_a_board_that_is_lost_while_speed_is_judged_costs_the_verdict_only(
 ) -> None:
     board.cut_when, board.cut_after, board.cuts = "--samples", 100, 99
     found = built(write_stripes(tmp_path), board)
-    assert found.speed.startswith(f"speed not shown: {board.name}: the connection was lost")
+    assert found.speed.startswith(f"not shown: {board.name}: the connection was lost")
     assert board.name in [each.device for each in found.manifest.executed]
 
 
@@ -129,3 +132,12 @@ def test_the_place_of_a_target_is_the_device_that_the_user_named(board: Device) 
     elsewhere = place.find(runtime_of(target.load("web", target.BUILT_IN)), [board.name])
     assert elsewhere.device is None
     assert elsewhere.nowhere
+
+
+def test_a_model_with_far_less_to_do_is_found_on_the_board_too(board: Device) -> None:
+    at = place.find(ARM, [board.name])
+    large, small = (to_bytes(linear(rows=64, cols=cols)) for cols in (65536, 64))
+    sample = {"x": np.ones((1, 64), np.float32)}
+    assert prefix.fastest([large, small], sample, at) == 1
+    assert prefix.fastest([small, large], sample, at) == 0
+    assert not list((board.folder / "tmp").iterdir())
