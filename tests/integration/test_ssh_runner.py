@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -163,6 +164,16 @@ def test_options_that_the_runtime_does_not_know_are_refused_by_it(device: Device
         pytest.raises(ModelError, match=r"refuses: k+: "),
     ):
         timer.time(Turns([("a", "a")]), lambda _: None, 60.0)
+
+
+@pytest.mark.parametrize("arch", ["aarch64", machine.arch()])
+def test_the_runner_asks_for_no_newer_c_library_than_the_runtime(arch: str) -> None:
+    program, library = runners.find(arch).files.values()
+    newest = [
+        max(int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", data))
+        for data in (program, library)
+    ]
+    assert newest[0] <= newest[1] <= 28
 
 
 def test_bench_on_an_arm64_board_keeps_every_run(
