@@ -26,6 +26,8 @@ from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
 from edgepack.gate.mixed import step_of
+from edgepack.gate.place import Place
+from edgepack.gate.place import find as find_place
 from edgepack.gate.required import required_operators
 from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
@@ -171,7 +173,7 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
     tell(f"{target.name}: rewriting the graph")
     rewritten = _rewritten(work, plan, smaller)
     watch.lap("rewrite")
-    chooser = Chooser(rewritten, _terms(work, plan), runtime_of(target), tell)
+    chooser = Chooser(rewritten, _terms(work, plan), _clock(work, plan), tell)
     origin = _origin(work, smaller)
     parts, barred = _settle(work, origin, chooser, watch)
     parts = replace(parts, tuned=_tuned(work, parts))
@@ -276,6 +278,12 @@ def _price(work: Work, plan: Plan) -> Price | None:
     request = work.job.request
     asked = (request.prefer or plan.recipe.objective) == "speed" and step_of(plan) is not None
     return clock_at_hand(plan, request.on) if asked and work.replayed is None else None
+
+
+def _clock(work: Work, plan: Plan) -> Place:
+    """Return where candidates are timed; what is replayed was timed already."""
+    on = () if work.replayed is not None else work.job.request.on
+    return find_place(runtime_of(plan.target), on)
 
 
 def _observe(work: Work, rewritten: Rewritten, chosen: Chosen, golden: Golden) -> Observed:

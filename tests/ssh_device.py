@@ -201,6 +201,7 @@ def as_arm64(device: Device, cpu: str = "cortex-a53") -> None:
     parts = emulation.find()
     without_python(device)
     device.program("uname", 'case "$1" in -m) echo aarch64;; *) echo Linux;; esac')
+    device.program("nproc", "echo 1")
     cpuinfo = shlex.quote(str(parts.sysroot(cpu) / "proc/cpuinfo"))
     device.program(
         "head",

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, ModelError, RequestError
 from edgepack.base.files import sha256
 from edgepack.bench.record import Options
@@ -15,6 +16,7 @@ from edgepack.bench.rivals import arm
 from edgepack.bench.visit import visit
 from edgepack.bench.worker import Job
 from edgepack.bundle.open import open_bundle
+from edgepack.devices import Timing
 from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.model import shipped_options
@@ -71,37 +73,42 @@ class Subject:
             ) from error
 
 
-def read(path: Path, threads: int | None, shapes: Shapes) -> Subject:
+def read(path: Path, threads: int | None, shapes: Shapes, device: Timing | None = None) -> Subject:
     """Open a model and find inputs: golden samples of a bundle, else made-up ones.
 
     Args:
         path: A bundle or an ONNX file.
         threads: None for what ships, 0 for the usable cores, at most four.
         shapes: Input -> shape, where inputs are made up.
+        device: Where it will be measured; None for this machine.
 
     Raises:
-        EdgepackError: The file cannot be read, or this machine cannot run it.
+        EdgepackError: The file cannot be read, or the device cannot run it.
         RequestError: The model does not run on made-up inputs: its shapes must be given.
     """
     if path.suffix.lower() == ".onnx":
-        return _read_onnx(path, threads, shapes)
+        cores = machine.usable_cores() if device is None else device.cores
+        return _read_onnx(path, threads or min(cores, machine.MOST_THREADS), shapes)
     bundle = open_bundle(path)
-    if reason := machine.missing(bundle.manifest.runtime):
-        raise MachineError("E-MACHINE", f"{str(path)!r} cannot run here: {reason}")
-    options = arm("", b"", "", shipped_options(bundle.manifest, threads)).contestant.options
+    needs = bundle.manifest.runtime
+    if reason := devices.lacks(device, needs) if device else machine.missing(needs):
+        where = f"on {device.name}" if device else "here"
+        raise MachineError("E-MACHINE", f"{str(path)!r} cannot run {where}: {reason}")
+    shipped = shipped_options(bundle.manifest, threads, device.cores if device else None)
+    options = arm("", b"", "", shipped).contestant.options
     samples, told = bundle.golden.samples, bundle.manifest
     signed = Signature(told.inputs, told.outputs, told.state)
     where = "golden samples"
     return Subject(str(path), bundle.sha256, bundle.model, options, samples, where, signed)
 
 
-def _read_onnx(path: Path, threads: int | None, shapes: Shapes) -> Subject:
+def _read_onnx(path: Path, threads: int, shapes: Shapes) -> Subject:
     from edgepack.data.made_up import made_up
 
     if not path.is_file():
         raise RequestError("E-PATH", f"no model at {str(path)!r}")
     model = path.read_bytes()
-    shipped = SessionOptions(threads=threads or machine.threads())
+    shipped = SessionOptions(threads=threads)
     options = arm("", b"", "", shipped).contestant.options
     shaped = _shaped(face(model, options), shapes)
     samples = [Carry(shaped).fill(item.samples[0]) for item in made_up(shaped)]

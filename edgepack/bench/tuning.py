@@ -176,6 +176,8 @@ def _again(
     terms = Terms(Until(Bars()), budget=search.budget, seed=search.seed)
     ground = Here() if search.device is None else There(search.device)
     rivals = Rivals(default, winner, subject.samples, "tuning")
+    if search.budget <= 0:  # choosing took all of it: a device may need seconds for each process
+        return None, None
     try:
         return Contest(rivals, terms, tell, ground).compare()
     except RequestError:  # two processes of it do not fit what is left

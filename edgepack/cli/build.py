@@ -39,7 +39,10 @@ def build(
     max_size: Annotated[str | None, typer.Option(help="Of the model file, such as 5MB.")] = None,
     max_latency: Annotated[float | None, typer.Option(min=0, help="Milliseconds, p90.")] = None,
     on: Annotated[
-        list[str] | None, typer.Option(help="A device to run on besides: local, qemu:CPU.")
+        list[str] | None,
+        typer.Option(
+            help="A device to run on besides: local, qemu:CPU, ssh://host; it times there."
+        ),
     ] = None,
     tune: Annotated[
         bool,

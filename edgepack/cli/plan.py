@@ -25,7 +25,7 @@ def plan(
 
     Example: edgepack plan -t arm64 -t cuda
     """
-    from edgepack.gate.tuned import place
+    from edgepack.gate.tuned import where
     from edgepack.intake.check import plans_for, tunes
     from edgepack.intake.request import Request
     from edgepack.plan import Bound
@@ -36,7 +36,7 @@ def plan(
     for item in plans_for(request):
         steps = [*item.compress, *item.graph]
         if tunes(request):
-            _, nowhere = place(item.target)
+            nowhere = where(item.target).nowhere
             steps.append(Bound("tune", Skip("tune", nowhere) if nowhere else Step()))
         found.append((item, steps))
     if json:

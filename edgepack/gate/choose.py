@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.base import units
-from edgepack.base.errors import GateError
+from edgepack.base.errors import GateError, MachineError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
 from edgepack.gate import mixed, speed
@@ -13,13 +13,12 @@ from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.gentler import gentler
+from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
-from edgepack.gate.terms import Clocked, Terms
+from edgepack.gate.terms import Clocked, Terms, why_float
 from edgepack.graph.precision import integer_nodes
-from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.session import Options
-from edgepack.spec.manifest import Runtime
 from edgepack.spec.signature import Sample
 from edgepack.spec.step import Skip
 from edgepack.spec.target import Target
@@ -80,19 +79,19 @@ class Chooser:
     """
 
     def __init__(
-        self, rewritten: Rewritten, terms: Terms, runtime: Runtime, tell: Callable[[str], None]
+        self, rewritten: Rewritten, terms: Terms, place: Place, tell: Callable[[str], None]
     ) -> None:
         """Prepare a walk.
 
         Args:
             rewritten: Candidates, best first, float last.
             terms: The gates.
-            runtime: What the target needs; tells whether this machine is a device of it.
+            place: Where candidates are timed.
             tell: Called with each sentence as it is found.
         """
         self._rewritten = rewritten
         self._terms = terms
-        self._runtime = runtime
+        self._place = place
         self._tell = tell
         self._options = mode(rewritten.plan.target)
         self._found = _Found()
@@ -149,10 +148,10 @@ class Chooser:
         self._found.sentences.append(sentence)
         self._tell(f"{self._rewritten.plan.target.name}: {sentence}")
 
-    def _refuse(self, candidate: Candidate, why: str, *, clocked: bool = False) -> None:
+    def _refuse(self, candidate: Candidate, why: str, *, told: str = "") -> None:
+        """Refuse; ``told`` takes the place of figures of a clock, which may differ next time."""
         self._say(f"{candidate.name} is refused: {why}")
-        told = "it was not shown to be as fast as float32, see the report" if clocked else why
-        self._found.refusals.append(f"{candidate.name} is refused: {told}")
+        self._found.refusals.append(f"{candidate.name} is refused: {told or why}")
 
     def _judge(self, candidate: Candidate, items: Items) -> tuple[Judged, Scored]:
         float_ = self._float(items)
@@ -263,7 +262,7 @@ class Chooser:
         return quicker, judged, scored
 
     def _quicker(self, whole: Candidate, items: Items) -> Candidate:
-        """Return ``whole``, or with a float prefix where this machine runs that faster."""
+        """Return ``whole``, or with a float prefix where that is faster."""
         terms, known = self._terms, self._terms.replayed
         if not whole.lossy or (known is None and not self._is_timed):
             return whole
@@ -277,21 +276,25 @@ class Chooser:
             return next((each for each in found if each.name in known), whole)
         tried = [whole, *found]
         files = [each.data for each in tried]
-        return tried[fastest(files, self._sample(items), machine.threads())] if found else whole
+        try:
+            return tried[fastest(files, self._sample(items), self._place)] if found else whole
+        except MachineError as error:  # a device that breaks costs what it would have told
+            self._say(f"float prefixes are not tried: {error}")
+            return whole
 
     @property
     def _is_timed(self) -> bool:
         """Whether candidates are asked to be fast, on a machine that can tell."""
         terms = self._terms
         asked = terms.objective == "speed" and not terms.require_int8
-        return asked and not speed.not_a_device(self._runtime)
+        return asked and not self._place.nowhere
 
     def _gains_nothing(self, candidate: Candidate) -> str:
         """Say that a candidate is neither smaller nor can be shown to be faster, or nothing."""
         share = len(candidate.data) / len(self._rewritten.float_.data)
         if share <= _SMALLER or self._terms.require_int8:
             return ""
-        if self._terms.objective == "speed" and not speed.not_a_device(self._runtime):
+        if self._terms.objective == "speed" and not self._place.nowhere:
             return ""
         return (
             f"{candidate.name} has {units.percent(share, 0)} of the bytes of float32 and no device "
@@ -299,25 +302,20 @@ class Chooser:
         )
 
     def _why_float(self) -> str:
-        """Say why nothing but float ships although the recipe asked for more, or nothing."""
-        asked = [bound for bound in self._rewritten.plan.graph if bound.use.startswith("quantize")]
-        if not asked:
-            return ""
-        if self._found.refusals:
-            return self._found.refusals[-1]
-        skipped = [bound.step.reason for bound in asked if isinstance(bound.step, Skip)]
-        left = list(self._rewritten.float_.left.values())
-        return next(iter([*skipped, *left]), "no node of it can be quantized")
+        return why_float(self._rewritten, self._found.refusals)
 
     def _passes(self, candidate: Candidate, clocked: Clocked) -> bool:
         """Judge what a clock said, now or in the build that is replayed."""
         result, limit = clocked.comparison, self._terms.max_latency
         if result is not None and result.verdict != "not slower":
-            self._refuse(candidate, speed.sentence(candidate.name, result), clocked=True)
+            told = "it was not shown to be as fast as float32, see the report"
+            self._refuse(candidate, speed.sentence(candidate.name, result), told=told)
             return False
         if limit is not None and clocked.latency is not None and clocked.latency > limit:
             took = f"{units.duration(clocked.latency)} at the 90th percentile"
-            self._refuse(candidate, f"{took} exceeds {units.duration(limit)}", clocked=True)
+            over = f"exceeds {units.duration(limit)}"
+            told = f"its 90th percentile {over}, see the report"
+            self._refuse(candidate, f"{took} {over}", told=told)
             return False
         return True
 
@@ -339,26 +337,30 @@ class Chooser:
                 "" if known.comparison is None else speed.sentence(candidate.name, known.comparison)
             )
             return known, about or "replayed: no clock was asked"
-        reason = speed.not_a_device(self._runtime)
+        reason = self._place.nowhere
         comparison, about = None, "not asked: size comes first"
         if not candidate.lossy:
             about = f"float32 ships: {self._why_float() or 'nothing else was asked for'}"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
-            about = f"not shown: this machine is no {target.name}: {reason}"
-            self._say(f"speed {about}")
+            about = f"not shown: no device of {target.name} is here: {reason}"
         elif self._is_timed:
-            comparison = self._compare(candidate, items)
-            about = speed.sentence(candidate.name, comparison)
-            self._say(about)
+            comparison, about = self._compare(candidate, items)
+        if comparison is not None or about.startswith("not shown"):
+            self._say(about if comparison else f"speed {about}")
         latency = None
-        if terms.max_latency is not None:  # that this machine is a device was checked before
-            options = Options(threads=machine.threads())
-            latency = speed.latency(candidate.data, self._sample(items), options)
+        if terms.max_latency is not None:  # that there is a device was checked before
+            options = Options(threads=self._place.threads)
+            latency = speed.latency(candidate.data, self._sample(items), options, self._place)
         return Clocked(comparison, latency), about
 
-    def _compare(self, candidate: Candidate, items: Items) -> speed.Comparison:
+    def _compare(self, candidate: Candidate, items: Items) -> tuple[speed.Comparison | None, str]:
+        """Compare with float; a device that breaks meanwhile shows nothing, and refuses nothing."""
         float_, sample = self._rewritten.float_.data, self._sample(items)
-        return speed.measure(float_, candidate.data, sample, machine.threads())
+        try:
+            found = speed.measure(float_, candidate.data, sample, self._place)
+        except MachineError as error:
+            return None, f"not shown: {error}"
+        return found, speed.sentence(candidate.name, found)
 
     def _sample(self, items: Items) -> Sample:
         """Return a full first sample, state included."""

@@ -7,11 +7,14 @@ machine, so it is timed. Figures: ``benchmarks/quantization/latency.py``.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from string import ascii_letters
 
 import numpy as np
 
 from edgepack.bench.sampler import take
+from edgepack.devices import Opened, Timer, Timing, Turns
 from edgepack.gate.candidates import Candidate, Rewritten
+from edgepack.gate.place import Place
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime.session import Options, Session
 from edgepack.spec.signature import Sample
@@ -27,6 +30,9 @@ _WORTH = 0.99
 
 _BLOCKS, _WARM, _SECONDS = 6, 2, 0.1
 """Turns of a session in a round, untimed runs before them, and seconds of all turns."""
+
+_SILENCE = 120.0
+"""Seconds without a word after which a device counts as hung."""
 
 _SLOWEST = 0.25
 """Seconds of a run above which trying all would take minutes; such nets hardly gain from it."""
@@ -52,24 +58,72 @@ def prefixes(rewritten: Rewritten, whole: Candidate) -> Iterator[Candidate]:
         )
 
 
-def fastest(models: Sequence[bytes], sample: Sample, threads: int) -> int:
+def fastest(models: Sequence[bytes], sample: Sample, place: Place) -> int:
     """Return the place of the model that is clearly faster than the first one, else 0.
 
     Args:
         models: ONNX files, the one to beat first.
         sample: A full sample, state included.
-        threads: Threads of one operator; with one, CPU time counts, else wall time.
+        place: Where; with one thread there, CPU time counts, else wall time.
+
+    Raises:
+        MachineError: The device there broke.
     """
+    threads = place.threads
+    if place.device is not None:
+        return _there(models, sample, threads, place.device)
     once = max(
         take(_runner(model, sample, threads), threads=threads, warmup=_WARM, runs=1).wall[0]
         for model in models
     )
     if once > _SLOWEST:
         return 0
-    runs = max(1, int(_SECONDS / _BLOCKS / max(once, 1e-9)))
+    runs = _affordable(once)
     return winner(
         np.array([_round(models, sample, threads, (turn, runs)) for turn in range(_ROUNDS)])
     )
+
+
+def _affordable(once: float) -> int:
+    """Return the runs of a turn, where one takes ``once`` seconds."""
+    return max(1, int(_SECONDS / _BLOCKS / max(once, 1e-9)))
+
+
+def _there(models: Sequence[bytes], sample: Sample, threads: int, device: Timing) -> int:
+    """See ``fastest``; every round is a pair of the agent's, with all models in it."""
+    opened = [Opened(model, threads, "all", {}) for model in models]
+    letters = ascii_letters[: len(models)]
+    with device.timer(opened, [sample]) as timer:
+        pilot = _heard(timer, [(letters, letters)], warmup=_WARM)
+        once = max(wall[0] for wall, _cpu in pilot[0].values())
+        if once > _SLOWEST:
+            return 0
+        runs = _affordable(2 * once)  # each after an untimed one
+        orders = [letters[k % len(letters) :] + letters[: k % len(letters)] for k in range(_ROUNDS)]
+        turns = ["".join(f"{runs}{letter}" for letter in order) * _BLOCKS for order in orders]
+        rounds = _heard(timer, list(zip(orders, turns, strict=True)), before=1, warmup=_WARM)
+    clock = 1 if threads == 1 else 0
+    return winner(
+        np.array([[np.percentile(each[x][clock], 25) for x in letters] for each in rounds])
+    )
+
+
+def _heard(
+    timer: Timer, pairs: Sequence[tuple[str, str]], *, warmup: int, before: int = 0
+) -> list[dict[str, tuple[list[float], list[float]]]]:
+    """Return for each pair: letter -> seconds of wall and of CPU time of each run."""
+    rounds: list[dict[str, tuple[list[float], list[float]]]] = [{}]
+
+    def hear(words: list[str]) -> None:
+        if words[0] == "paired":
+            rounds.append({})
+        elif len(words[0]) == 1:
+            wall, cpu = rounds[-1].setdefault(words[0], ([], []))
+            wall.append(int(words[1]) * 1e-9)
+            cpu.append(int(words[2]) * 1e-9)
+
+    timer.time(Turns(pairs, before, warmup), hear, _SILENCE)
+    return rounds[:-1]
 
 
 def winner(seconds: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> int:

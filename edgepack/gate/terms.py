@@ -1,12 +1,14 @@
 """What must hold for an artifact to ship, and what a clock said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from edgepack.bench.price import Price
 from edgepack.data.metrics import Metric
+from edgepack.gate.candidates import Rewritten
 from edgepack.gate.speed import Comparison
+from edgepack.spec.step import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +16,7 @@ class Clocked:
     """What a clock said of one candidate: the only part of a choice that may differ next time.
 
     Attributes:
-        comparison: Against float on this machine, None where not asked or not possible.
+        comparison: Against float, None where not asked or not possible.
         latency: Seconds at the 90th percentile, None where no limit was set.
     """
 
@@ -33,7 +35,7 @@ class Terms:
         objective: ``speed`` asks that int8 is not slower than float where that can be seen.
         require_int8: Fail rather than ship float.
         max_size: Bytes of the model file, None for no limit.
-        max_latency: Seconds at the 90th percentile on this machine, None for no limit.
+        max_latency: Seconds at the 90th percentile where it is timed, None for no limit.
         replayed: What a clock said in an earlier build, by candidate; None to measure.
         price: A clock of the target, for the nodes of mixed precision; None where there is none.
         mixed: Candidate -> node -> precision, as an earlier build selected them.
@@ -49,3 +51,15 @@ class Terms:
     replayed: Mapping[str, Clocked] | None = None
     price: Price | None = None
     mixed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def why_float(rewritten: Rewritten, refusals: Sequence[str]) -> str:
+    """Say why nothing but float ships although the recipe asked for more, or nothing."""
+    asked = [bound for bound in rewritten.plan.graph if bound.use.startswith("quantize")]
+    if not asked:
+        return ""
+    if refusals:
+        return refusals[-1]
+    skipped = [bound.step.reason for bound in asked if isinstance(bound.step, Skip)]
+    left = list(rewritten.float_.left.values())
+    return next(iter([*skipped, *left]), "no node of it can be quantized")

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from edgepack import devices
 from edgepack.base import units
 from edgepack.base.errors import MachineError
 from edgepack.base.files import sha256
@@ -20,10 +19,10 @@ from edgepack.bench.doubts import doubts
 from edgepack.bench.rivals import arm
 from edgepack.bench.subject import Subject, face
 from edgepack.bundle.golden import Golden, judge
-from edgepack.devices import Timing
-from edgepack.gate import speed
+from edgepack.gate import place, speed
 from edgepack.gate.candidates import Candidate
 from edgepack.gate.choose import mode
+from edgepack.gate.place import Place
 from edgepack.runtime.session import Options, Session
 from edgepack.spec.manifest import runtime_of
 from edgepack.spec.target import Target
@@ -32,6 +31,7 @@ BUDGET = 60.0
 """Seconds that tuning may take."""
 
 _THREADS = "intra_op_num_threads"
+_HERE = Place()
 
 
 class Tuned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +66,7 @@ class Settled:
         candidate: The model.
         golden: Its self-test.
         tolerance: Of each of its outputs.
-        max_latency: Seconds at the 90th percentile on this machine, None for no limit.
+        max_latency: Seconds at the 90th percentile where it is timed, None for no limit.
     """
 
     candidate: Candidate
@@ -75,20 +75,15 @@ class Settled:
     max_latency: float | None
 
 
-def place(target: Target, on: Sequence[str] = ()) -> tuple[Timing | None, str]:
-    """Return where to tune: the first device of the target in ``on``, else this machine (None).
-
-    The second value says why nowhere, and is empty where there is a place.
-    """
+def where(target: Target, on: Sequence[str] = ()) -> Place:
+    """Return where to tune."""
     runtime = runtime_of(target)
     if runtime.provider != "CPUExecutionProvider":
-        return None, f"{runtime.provider} has no threads or graph level to choose"
-    for name in on:
-        device = devices.open_device(name)
-        if isinstance(device, Timing) and not devices.lacks(device, runtime):
-            return device, ""
-    reason = speed.not_a_device(runtime)
-    return None, f"no device of {target.name} is here: {reason}" if reason else ""
+        return Place(nowhere=f"{runtime.provider} has no threads or graph level to choose")
+    found = place.find(runtime, on)
+    if not found.nowhere:
+        return found
+    return Place(nowhere=f"no device of {target.name} is here: {found.nowhere}")
 
 
 def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[str], None]) -> Tuned:
@@ -103,27 +98,26 @@ def tune(settled: Settled, target: Target, on: Sequence[str], tell: Callable[[st
     Raises:
         ModelError: The model does not run there.
     """
-    device, nowhere = place(target, on)
-    if nowhere:
-        return Tuned(f"not tuned: {nowhere}")
+    at = where(target, on)
+    if at.nowhere:
+        return Tuned(f"not tuned: {at.nowhere}")
     levels = ("all",) if settled.candidate.lossy else tuning.LEVELS
-    search = tuning.Search(BUDGET, levels, device)
-    where = "local" if device is None else device.name
+    search = tuning.Search(BUDGET, levels, at.device)
     try:
         found = tuning.tune(_subject(settled, search.cores), search, tell)
+        why = "" if found.verdict is None else _declined(found, settled, target, at)
     except MachineError as error:
-        return Tuned(f"not tuned: {error}", device=where)
+        return Tuned(f"not tuned: {error}", device=at.name)
     if found.verdict is None or found.run is None:
-        sentence = f"not tuned: nothing was faster than the default on {where}"
-        return Tuned(sentence, device=where, rounds=found.rounds)
-    why = _declined(found, settled, target)
+        sentence = f"not tuned: nothing was faster than the default on {at.name}"
+        return Tuned(sentence, device=at.name, rounds=found.rounds)
     session = {} if why else _portable(found.session, search.cores)
     seen = tuple(doubt.cause for doubt in doubts(found.run))
     result = f"not tuned: {why}" if why else f"tuned: {_took(found)}"
     return Tuned(
         "; doubt: ".join((result, *seen)),
         session,
-        where,
+        at.name,
         found.verdict.ratio,
         found.verdict.interval,
         tuple(map(tuple, found.run.log_ratios)),
@@ -146,12 +140,12 @@ def _took(found: tuning.Tuned) -> str:
     return f"{found.winner} takes {took}"
 
 
-def _declined(found: tuning.Tuned, settled: Settled, target: Target) -> str:
+def _declined(found: tuning.Tuned, settled: Settled, target: Target, at: Place = _HERE) -> str:
     """Say why the best options do not ship, or nothing."""
     assert found.verdict is not None
     if found.verdict.decision != "faster":
         return f"{_took(found)}: {found.verdict.decision}"
-    why = _other_outputs(found, settled, target) or _too_late(found, settled)
+    why = _other_outputs(found, settled, target) or _too_late(found, settled, at)
     return f"{found.winner}: {why}" if why else ""
 
 
@@ -164,12 +158,12 @@ def _other_outputs(found: tuning.Tuned, settled: Settled, target: Target) -> str
     return f"output {bad[0]!r} is {test.largest[bad[0]]:.3g} from its golden value" if bad else ""
 
 
-def _too_late(found: tuning.Tuned, settled: Settled) -> str:
+def _too_late(found: tuning.Tuned, settled: Settled, at: Place) -> str:
     """Hold the limit on latency at the best options too: faster at p25 may be slower at p90."""
     if (limit := settled.max_latency) is None:
         return ""
     sample = settled.golden.samples[0]
-    took = speed.latency(settled.candidate.data, sample, _options(found, exact=False))
+    took = speed.latency(settled.candidate.data, sample, _options(found, exact=False), at)
     if took <= limit:
         return ""
     return f"{units.duration(took)} at the 90th percentile exceeds {units.duration(limit)}"

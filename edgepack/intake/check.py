@@ -12,11 +12,11 @@ from pathlib import Path
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
+from edgepack.gate import place
 from edgepack.intake import stored as intake_stored
 from edgepack.intake.clock import asks_clock, price
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
-from edgepack.runtime import machine
 from edgepack.spec import project as projects
 from edgepack.spec import recipe as recipes
 from edgepack.spec import target as targets
@@ -114,11 +114,11 @@ def _check_devices(request: Request, plans: tuple[Plan, ...]) -> None:
     if request.replay is not None and len(plans) != 1:
         raise RequestError("E-USAGE", "--replay takes one target", hint="build them one by one")
     for target in (item.target for item in plans if request.max_latency is not None):
-        if reason := machine.missing(runtime_of(target)):
+        if reason := place.find(runtime_of(target), request.on).nowhere:
             raise MachineError(
                 "E-DEVICE",
                 f"--max-latency needs a device of {target.name}: {reason}",
-                hint="build on such a machine, or leave the limit out",
+                hint="add --on ssh://[user@]host, or build on such a machine",
             )
 
 

@@ -26,6 +26,7 @@ class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: str
     threads: int
     log_ratios: tuple[tuple[float, ...], ...]
+    device: str = "local"
 
 
 class Timed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -165,6 +166,16 @@ def test_options_that_the_runtime_does_not_know_are_refused_by_it(device: Device
         timer.time(Turns([("a", "a")]), lambda _: None, 60.0)
 
 
+@pytest.mark.parametrize("arch", ["aarch64", machine.arch()])
+def test_the_runner_asks_for_no_newer_c_library_than_the_runtime(arch: str) -> None:
+    program, library = runners.find(arch).files.values()
+    newest = [
+        max(int(minor) for minor in re.findall(rb"GLIBC_2\.(\d+)", data))
+        for data in (program, library)
+    ]
+    assert newest[0] <= newest[1] <= 28
+
+
 def test_bench_on_an_arm64_board_keeps_every_run(
     board: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +194,7 @@ def test_compare_on_an_arm64_board_ends_with_a_verdict(
     for name, times in (("a", 1.0), ("b", 2.0)):
         (tmp_path / f"{name}.onnx").write_bytes(net(times))
     models = [str(tmp_path / name) for name in ("a.onnx", "b.onnx")]
-    command = ["compare", *models, "--on", board.name, "--budget", "15s", "--threads", "1"]
+    command = ["compare", *models, "--on", board.name, "--budget", "8s", "--threads", "1"]
     assert main([*command, "--json"]) in {0, 8, 9}
     assert json.loads(capsys.readouterr().out)["processes"] >= 2
 
@@ -299,3 +310,16 @@ def test_what_devices_need_is_listed_and_prepared(
     assert main(["devices", "--json"]) == 0
     ways = json.loads(capsys.readouterr().out)["ssh"]
     assert sum("edgepack devices prepare ssh" in way["needs"] for way in ways) == 2
+
+
+def test_options_are_tuned_on_a_board_by_name(
+    board: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.onnx").write_bytes(net())
+    command = ["bench", str(tmp_path / "net.onnx"), "--tune", "--on", board.name, "--time", "6s"]
+    assert main([*command, "--json", "-q"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["results"]
+    assert found["device"] == board.name
+    assert "graph_optimization_level" in found["session"]
+    assert main([*command, "--on", board.name]) == 2
+    assert "one device at a time" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from edgepack.data import metrics
 from edgepack.data.samples import open_dataset
 from edgepack.gate.candidates import Rewritten, rewrite
 from edgepack.gate.choose import Chooser, Chosen
+from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes, winner
 from edgepack.gate.terms import Clocked, Terms
 from edgepack.graph.census import signature
@@ -15,7 +16,6 @@ from edgepack.graph.precision import integer_nodes
 from edgepack.graph.write import to_bytes
 from edgepack.plan import plan
 from edgepack.spec import target
-from edgepack.spec.manifest import runtime_of
 from edgepack.spec.recipe import Recipe
 from tests import graphs
 from tests.convolutions import lite
@@ -38,9 +38,8 @@ def _rewritten(model: ir.Model) -> Rewritten:
 
 def _choose(made: Rewritten, **terms: object) -> Chosen:
     items = graphs.items(graphs.samples(made.float_.model, seed=1))
-    needs = runtime_of(target.load("x86_64"))
     limits = Terms(metrics.load("agreement"), max_drop=1.0, **terms)  # type: ignore[arg-type]
-    return Chooser(made, limits, needs, lambda _: None).choose(items)
+    return Chooser(made, limits, Place(), lambda _: None).choose(items)
 
 
 def test_a_prefix_holds_the_first_convolutions_and_never_all(made: Rewritten) -> None:
@@ -70,8 +69,8 @@ def test_a_model_with_far_less_to_do_is_found_by_the_clock() -> None:
     """Not a speed that is asserted, but that the clock, the turns and the choice fit together."""
     large, small = (to_bytes(linear(rows=64, cols=cols)) for cols in (65536, 64))
     sample = {"x": np.ones((1, 64), np.float32)}
-    assert fastest([large, small], sample, threads=1) == 1
-    assert fastest([small, large], sample, threads=1) == 0
+    assert fastest([large, small], sample, Place()) == 1
+    assert fastest([small, large], sample, Place()) == 0
 
 
 def test_a_replay_takes_the_prefix_that_the_report_names(made: Rewritten) -> None:

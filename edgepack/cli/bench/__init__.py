@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from edgepack.bench.measured import Result
     from edgepack.bench.scenario import Scenario
     from edgepack.bench.subject import Subject
+    from edgepack.devices import Timing
 
 _RUNS, _WARMUP = 200, 20
 """On a device over ssh, where nothing else is asked for."""
@@ -109,7 +110,7 @@ def bench(
     away = on is not None and on != ["local"]
     if tune or away:
         _only_here({"--html": html, "--against": against, "--profile": profile})
-    if on is not None and away:
+    if on is not None and away and not tune:
         elsewhere.alone(scenario, **others, format=form != "edgepack")
         limits = (threads, runs or _RUNS, _WARMUP if warmup is None else warmup)
         elsewhere.elsewhere(models, on, limits, out, json=json)
@@ -117,9 +118,10 @@ def bench(
     seconds = None if time is None else terminal.parse("--time", time, units.parse_duration, "10s")
     given = {} if rate is None else {"rate": rate}
     how = scenarios.make(scenario, runs=runs, seconds=seconds, warmup=warmup, **given)
-    subjects = _subjects(models, threads, shape or ())
+    wish = tuning.Wish(seconds, elsewhere.only_timing(on) if on is not None and away else None)
+    subjects = _subjects(models, threads, shape or (), wish.device)
     if tune:
-        return tuning.tune(subjects, seconds, json, quiet)
+        return tuning.tune(subjects, wish, json=json, quiet=quiet)
     tell = terminal.silence if quiet else terminal.progress
     found, said = _measured(Work(subjects, how, tell, profile), against or ())
     code = results.report(found, said, Files(form, out, html), json=json)
@@ -157,12 +159,14 @@ def _measured(work: Work, against: Sequence[Path]) -> "tuple[list[Result], list[
     return found, [baseline.state(*pair, Bars()) for pair in zip(earlier, found, strict=False)]
 
 
-def _subjects(models: list[Path], threads: int | None, shapes: Sequence[str]) -> "list[Subject]":
+def _subjects(
+    models: list[Path], threads: int | None, shapes: Sequence[str], device: "Timing | None"
+) -> "list[Subject]":
     """Read all models before the first is measured."""
     from edgepack.bench import subject
 
     named = dict(terminal.shape(text) for text in shapes)
-    return [subject.read(path, threads, named) for path in models]
+    return [subject.read(path, threads, named, device) for path in models]
 
 
 def _here(work: Work) -> "list[Result]":

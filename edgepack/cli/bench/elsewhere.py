@@ -2,11 +2,15 @@
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgepack.base import units
 from edgepack.base.errors import MachineError, RequestError
 from edgepack.cli import terminal
 from edgepack.cli.bench.results import cell
+
+if TYPE_CHECKING:
+    from edgepack.devices import Timing
 
 Limits = tuple[int | None, int, int]
 """Threads, timed runs, untimed runs before."""
@@ -28,6 +32,15 @@ def alone(scenario: str, **others: object) -> None:
     if scenario != "single" or given:
         what = f"--{given[0]}" if given else f"--scenario {scenario}"
         raise RequestError("E-USAGE", f"{what} is for this machine only", hint="leave out --on")
+
+
+def only_timing(on: list[str]) -> "Timing":
+    """Open the one device to tune on."""
+    from edgepack.bench import remote
+
+    if len(on) > 1:
+        raise RequestError("E-USAGE", "options are tuned on one device at a time", hint="one --on")
+    return remote.open_timing(on[0])
 
 
 def _only(on: list[str]) -> str:

@@ -1,6 +1,7 @@
 """``edgepack bench --tune``."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.cli import terminal
@@ -8,18 +9,27 @@ from edgepack.cli import terminal
 if TYPE_CHECKING:
     from edgepack.bench.subject import Subject
     from edgepack.bench.tuning import Tuned
+    from edgepack.devices import Timing
 
 _TUNING = 60.0
 """Seconds that tuning may take."""
 
 
-def tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quiet: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How to tune: seconds a model (None for a minute), and where (None for this machine)."""
+
+    seconds: float | None
+    device: "Timing | None" = None
+
+
+def tune(subjects: "Iterable[Subject]", wish: Wish, *, json: bool, quiet: bool) -> int:
     """Find the fastest session options of each model, and print them."""
     from edgepack.bench import tuning
     from edgepack.bench.doubts import doubts
 
     tell = terminal.silence if quiet else terminal.progress
-    search = tuning.Search(seconds or _TUNING)
+    search = tuning.Search(wish.seconds or _TUNING, device=wish.device)
     found = [(each, tuning.tune(each, search, tell)) for each in subjects]
     if json:
         terminal.show_json(
@@ -28,6 +38,7 @@ def tune(subjects: "Iterable[Subject]", seconds: float | None, json: bool, quiet
                 "results": [
                     {
                         "model": each.path,
+                        "device": "local" if wish.device is None else wish.device.name,
                         "session": tuned.session,
                         "verdict": tuned.verdict,
                         "rounds": tuned.rounds,
