@@ -1,20 +1,21 @@
 """Which candidate ships: the first, best one that every gate lets through, down to float."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.base import units
 from edgepack.base.errors import GateError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
-from edgepack.gate import mixed, speed
+from edgepack.gate import mixed, peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.gentler import gentler
+from edgepack.gate.peer import Peer
 from edgepack.gate.prefix import fastest, prefixes
-from edgepack.gate.terms import Clocked, Terms
+from edgepack.gate.terms import Clocked, Terms, required
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime import machine
 from edgepack.runtime.carry import Carry
@@ -95,6 +96,7 @@ class Chooser:
         self._runtime = runtime
         self._tell = tell
         self._options = mode(rewritten.plan.target)
+        self._peer = Peer(rewritten)
         self._found = _Found()
 
     @property
@@ -121,7 +123,7 @@ class Chooser:
                 hint="loosen the limit, or give another recipe",
             )
         if self._terms.require_int8 and not integer_nodes(chosen.candidate.model):
-            raise self._required()
+            raise required(self._rewritten.plan, self._found.refusals)
         return chosen
 
     def bar(self, chosen: Chosen, reason: str) -> None:
@@ -130,13 +132,14 @@ class Chooser:
         self._found.barred.add(chosen.candidate.name)
 
     def _walk(self, items: Items) -> Chosen | None:
-        for candidate in self._rewritten.candidates:
+        for candidate in self._offers():
             if candidate.name in self._found.barred:
                 continue
             judged, scored = self._judge(candidate, items)
             if candidate.lossy and not judged.passed:
                 self._refuse(candidate, judged.sentence)
-                if (found := self._gentler(items)) is not None:
+                ours = candidate.name != peer.NAME
+                if ours and (found := self._gentler(items)) is not None:
                     return found
                 continue
             if candidate.lossy:
@@ -144,6 +147,21 @@ class Chooser:
             if (chosen := self._ship(candidate, judged, scored, items)) is not None:
                 return chosen
         return None
+
+    def _offers(self) -> Iterator[Candidate]:
+        """Yield our candidates, then what ONNX Runtime's tool makes, then float."""
+        *lossy, float_ = self._rewritten.candidates
+        yield from lossy
+        if lossy and (made := self._peers()) is not None:
+            yield made
+        yield float_
+
+    def _peers(self) -> Candidate | None:
+        """Return the candidate of ONNX Runtime's tool; say once why there is none."""
+        made = self._peer.candidate()
+        if made is None and self._peer.why_not not in {"", *self._found.sentences}:
+            self._say(self._peer.why_not)
+        return made
 
     def _say(self, sentence: str) -> None:
         self._found.sentences.append(sentence)
@@ -265,13 +283,15 @@ class Chooser:
     def _quicker(self, whole: Candidate, items: Items) -> Candidate:
         """Return ``whole``, or with a float prefix where this machine runs that faster."""
         terms, known = self._terms, self._terms.replayed
-        if not whole.lossy or (known is None and not self._is_timed):
+        if not whole.lossy or (known is None and not self._is_timed) or whole.name == peer.NAME:
             return whole
         room = math.inf if terms.max_size is None else terms.max_size
+        asked = known is None or peer.NAME in known
+        others = [self._peers()] if asked else []
         found = [
             each
-            for each in prefixes(self._rewritten, whole)
-            if len(each.data) <= room and each.name not in self._found.barred
+            for each in (*prefixes(self._rewritten, whole), *others)
+            if each and len(each.data) <= room and each.name not in self._found.barred
         ]
         if known is not None:
             return next((each for each in found if each.name in known), whole)
@@ -364,21 +384,6 @@ class Chooser:
         """Return a full first sample, state included."""
         first = next(iter(items)).samples[0]
         return Carry(self._rewritten.signature).fill(first)
-
-    def _required(self) -> GateError:
-        """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
-        plan = self._rewritten.plan
-        skipped = [
-            bound.step.reason
-            for bound in plan.graph
-            if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
-        ]
-        reasons = [*self._found.refusals, *skipped, "no node of it can be quantized"]
-        return GateError(
-            "E-GATE",
-            f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
-            hint="raise --max-drop, give more calibration data, or leave --require out",
-        )
 
 
 @dataclass(slots=True)

@@ -1,12 +1,15 @@
 """What must hold for an artifact to ship, and what a clock said of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgepack.base.errors import GateError
 from edgepack.bench.price import Price
 from edgepack.data.metrics import Metric
 from edgepack.gate.speed import Comparison
+from edgepack.plan import Plan
+from edgepack.spec.step import Skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +52,18 @@ class Terms:
     replayed: Mapping[str, Clocked] | None = None
     price: Price | None = None
     mixed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+def required(plan: Plan, refusals: Sequence[str]) -> GateError:
+    """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
+    skipped = [
+        bound.step.reason
+        for bound in plan.graph
+        if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
+    ]
+    reasons = [*refusals, *skipped, "no node of it can be quantized"]
+    return GateError(
+        "E-GATE",
+        f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
+        hint="raise --max-drop, give more calibration data, or leave --require out",
+    )
