@@ -149,10 +149,11 @@ class Chooser:
         return None
 
     def _offers(self) -> Iterator[Candidate]:
-        """Yield our candidates, then what ONNX Runtime's tool makes, then float."""
+        """Yield ours, then what ONNX Runtime's tool makes unless it was too slow, then float."""
         *lossy, float_ = self._rewritten.candidates
         yield from lossy
-        if lossy and (made := self._peers()) is not None:
+        # where ours was too slow, the tool's was not clearly faster, or it would have shipped
+        if lossy and not self._found.slow and (made := self._peers()) is not None:
             yield made
         yield float_
 
@@ -169,6 +170,7 @@ class Chooser:
 
     def _refuse(self, candidate: Candidate, why: str, *, clocked: bool = False) -> None:
         self._say(f"{candidate.name} is refused: {why}")
+        self._found.slow |= clocked
         told = "it was not shown to be as fast as float32, see the report" if clocked else why
         self._found.refusals.append(f"{candidate.name} is refused: {told}")
 
@@ -286,8 +288,7 @@ class Chooser:
         if not whole.lossy or (known is None and not self._is_timed) or whole.name == peer.NAME:
             return whole
         room = math.inf if terms.max_size is None else terms.max_size
-        asked = known is None or peer.NAME in known
-        others = [self._peers()] if asked else []
+        others = [self._peers()] if known is None or peer.NAME in known else []
         found = [
             each
             for each in (*prefixes(self._rewritten, whole), *others)
@@ -394,5 +395,6 @@ class _Found:
     refusals: list[str] = field(default_factory=list)
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    slow: bool = False
     mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)
