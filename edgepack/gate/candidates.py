@@ -67,6 +67,7 @@ class Rewritten:
         refold: Makes the whole recipe again with some nodes, by name, kept out of int8; see
             ``passes.Context``.
         trained: The compressed model in float, which those before it round; None without one.
+        calibration: What ranges were measured on.
     """
 
     plan: Plan
@@ -74,6 +75,7 @@ class Rewritten:
     candidates: tuple[Candidate, ...]
     refold: Callable[[Mapping[str, str]], Candidate]
     trained: Candidate | None = None
+    calibration: Dataset | None = None
 
     @property
     def rounded(self) -> Candidate:
@@ -225,7 +227,8 @@ def rewrite(
     found = [whole]
     if whole.lossy:
         found.append(_fold(plan, (model, done), context, lossless=True))
-    return Rewritten(plan, signature, tuple(found), refold)
+    samples = calibration if isinstance(calibration, Dataset) else None
+    return Rewritten(plan, signature, tuple(found), refold, calibration=samples)
 
 
 def _context(plan: Plan, signature: Signature, calibration: Dataset | Record | None) -> Context:

@@ -1,26 +1,26 @@
 """Which candidate ships: the first, best one that every gate lets through, down to float."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.base import units
 from edgepack.base.errors import GateError, MachineError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
-from edgepack.gate import mixed, speed
+from edgepack.gate import mixed, peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.gentler import gentler
+from edgepack.gate.peer import Peer
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
-from edgepack.gate.terms import Clocked, Terms, why_float
+from edgepack.gate.terms import Clocked, Terms, required, why_float
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.session import Options
 from edgepack.spec.signature import Sample
-from edgepack.spec.step import Skip
 from edgepack.spec.target import Target
 
 Items = Dataset | Sequence[Item]
@@ -94,6 +94,7 @@ class Chooser:
         self._place = place
         self._tell = tell
         self._options = mode(rewritten.plan.target)
+        self._peer = Peer(rewritten)
         self._found = _Found()
 
     @property
@@ -120,7 +121,7 @@ class Chooser:
                 hint="loosen the limit, or give another recipe",
             )
         if self._terms.require_int8 and not integer_nodes(chosen.candidate.model):
-            raise self._required()
+            raise required(self._rewritten.plan, self._found.refusals)
         return chosen
 
     def bar(self, chosen: Chosen, reason: str) -> None:
@@ -129,13 +130,14 @@ class Chooser:
         self._found.barred.add(chosen.candidate.name)
 
     def _walk(self, items: Items) -> Chosen | None:
-        for candidate in self._rewritten.candidates:
+        for candidate in self._offers():
             if candidate.name in self._found.barred:
                 continue
             judged, scored = self._judge(candidate, items)
             if candidate.lossy and not judged.passed:
                 self._refuse(candidate, judged.sentence)
-                if (found := self._gentler(items)) is not None:
+                ours = candidate.name != peer.NAME
+                if ours and (found := self._gentler(items)) is not None:
                     return found
                 continue
             if candidate.lossy:
@@ -143,6 +145,22 @@ class Chooser:
             if (chosen := self._ship(candidate, judged, scored, items)) is not None:
                 return chosen
         return None
+
+    def _offers(self) -> Iterator[Candidate]:
+        """Yield ours, then what ONNX Runtime's tool makes unless it was too slow, then float."""
+        *lossy, float_ = self._rewritten.candidates
+        yield from lossy
+        # where ours was too slow, the tool's was not clearly faster, or it would have shipped
+        if lossy and not self._found.slow and (made := self._peers()) is not None:
+            yield made
+        yield float_
+
+    def _peers(self) -> Candidate | None:
+        """Return the candidate of ONNX Runtime's tool; say once why there is none."""
+        made = self._peer.candidate()
+        if made is None and self._peer.why_not not in {"", *self._found.sentences}:
+            self._say(self._peer.why_not)
+        return made
 
     def _say(self, sentence: str) -> None:
         self._found.sentences.append(sentence)
@@ -152,6 +170,7 @@ class Chooser:
         """Refuse; ``told`` takes the place of figures of a clock, which may differ next time."""
         self._say(f"{candidate.name} is refused: {why}")
         self._found.refusals.append(f"{candidate.name} is refused: {told or why}")
+        self._found.slow |= bool(told)
 
     def _judge(self, candidate: Candidate, items: Items) -> tuple[Judged, Scored]:
         float_ = self._float(items)
@@ -229,7 +248,7 @@ class Chooser:
             self._say(what)
         if candidate.lossy:
             self._compare_modes(candidate, scored, items)
-        elif why := self._why_float():
+        elif why := why_float(self._rewritten, self._found.refusals):
             self._say(f"float32 ships: {why}")
         if candidate.storage:
             self._say(candidate.storage)
@@ -264,13 +283,14 @@ class Chooser:
     def _quicker(self, whole: Candidate, items: Items) -> Candidate:
         """Return ``whole``, or with a float prefix where that is faster."""
         terms, known = self._terms, self._terms.replayed
-        if not whole.lossy or (known is None and not self._is_timed):
+        if not whole.lossy or (known is None and not self._is_timed) or whole.name == peer.NAME:
             return whole
         room = math.inf if terms.max_size is None else terms.max_size
+        others = [self._peers()] if known is None or peer.NAME in known else []
         found = [
             each
-            for each in prefixes(self._rewritten, whole)
-            if len(each.data) <= room and each.name not in self._found.barred
+            for each in (*prefixes(self._rewritten, whole), *others)
+            if each and len(each.data) <= room and each.name not in self._found.barred
         ]
         if known is not None:
             return next((each for each in found if each.name in known), whole)
@@ -300,9 +320,6 @@ class Chooser:
             f"{candidate.name} has {units.percent(share, 0)} of the bytes of float32 and no device "
             "is here to time it: --recipe float32 may serve as well"
         )
-
-    def _why_float(self) -> str:
-        return why_float(self._rewritten, self._found.refusals)
 
     def _passes(self, candidate: Candidate, clocked: Clocked) -> bool:
         """Judge what a clock said, now or in the build that is replayed."""
@@ -340,7 +357,8 @@ class Chooser:
         reason = self._place.nowhere
         comparison, about = None, "not asked: size comes first"
         if not candidate.lossy:
-            about = f"float32 ships: {self._why_float() or 'nothing else was asked for'}"
+            why = why_float(self._rewritten, self._found.refusals)
+            about = f"float32 ships: {why or 'nothing else was asked for'}"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: no device of {target.name} is here: {reason}"
         elif self._is_timed:
@@ -367,21 +385,6 @@ class Chooser:
         first = next(iter(items)).samples[0]
         return Carry(self._rewritten.signature).fill(first)
 
-    def _required(self) -> GateError:
-        """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
-        plan = self._rewritten.plan
-        skipped = [
-            bound.step.reason
-            for bound in plan.graph
-            if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
-        ]
-        reasons = [*self._found.refusals, *skipped, "no node of it can be quantized"]
-        return GateError(
-            "E-GATE",
-            f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
-            hint="raise --max-drop, give more calibration data, or leave --require out",
-        )
-
 
 @dataclass(slots=True)
 class _Found:
@@ -391,5 +394,6 @@ class _Found:
     refusals: list[str] = field(default_factory=list)
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    slow: bool = False
     mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)

@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from edgepack.base.errors import GateError
 from edgepack.bench.price import Price
 from edgepack.data.metrics import Metric
 from edgepack.gate.candidates import Rewritten
 from edgepack.gate.speed import Comparison
+from edgepack.plan import Plan
 from edgepack.spec.step import Skip
 
 
@@ -63,3 +65,18 @@ def why_float(rewritten: Rewritten, refusals: Sequence[str]) -> str:
     skipped = [bound.step.reason for bound in asked if isinstance(bound.step, Skip)]
     left = list(rewritten.float_.left.values())
     return next(iter([*skipped, *left]), "no node of it can be quantized")
+
+
+def required(plan: Plan, refusals: Sequence[str]) -> GateError:
+    """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
+    skipped = [
+        bound.step.reason
+        for bound in plan.graph
+        if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
+    ]
+    reasons = [*refusals, *skipped, "no node of it can be quantized"]
+    return GateError(
+        "E-GATE",
+        f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
+        hint="raise --max-drop, give more calibration data, or leave --require out",
+    )
