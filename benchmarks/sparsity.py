@@ -1,9 +1,10 @@
-"""What zeros cost without training: by magnitude, and weighed by second moments.
+"""What zeros cost without training: by magnitude or second moments, in tensors or channels.
 
 Usage: ``python benchmarks/sparsity.py MODEL.onnx DATA.py [SAMPLES]`` writes
 ``benchmarks/results/sparsity_MODEL.json``: the recipe ``int8-sparse`` for a saturating CPU, in
-exact mode, and its float part alone, at 0, 50 and 80 % zeros, against the float model. DATA.py has
-``calibration`` and ``evaluation``; SAMPLES says how many of the latter, all by default.
+exact mode, and its float part alone, at 0, 50 and 80 % zeros, against the float model. A gain is
+over magnitude in the same scope. DATA.py has ``calibration`` and ``evaluation``; SAMPLES says how
+many of the latter, all by default.
 """
 
 import json
@@ -11,6 +12,7 @@ import runpy
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,13 @@ import numpy as np
 from bias import interval, noises
 
 from edgepack.base.files import write_whole
+from edgepack.bundle.archive import packed_size
 from edgepack.data.fidelity import fidelity
 from edgepack.data.samples import open_dataset
 from edgepack.gate.candidates import rewrite
 from edgepack.gate.evaluate import evaluate
 from edgepack.graph.census import signature
 from edgepack.graph.read import read
-from edgepack.graph.storage import store
 from edgepack.plan import plan
 from edgepack.runtime.session import Options
 from edgepack.spec import recipe, target
@@ -33,21 +35,21 @@ from edgepack.spec import recipe, target
 WEIGHTINGS = ("magnitude", "second_moments")
 
 
-def steps(fraction: float, weighting: str, *, int8: bool) -> tuple[dict[str, Any], ...]:
+def steps(changes: dict[str, Any], *, int8: bool) -> tuple[dict[str, Any], ...]:
     """Return the steps of ``int8-sparse`` with other zeros, those after ``sparsify`` if asked."""
     graph = recipe.load("int8-sparse").graph
     at = next(index for index, step in enumerate(graph) if step["use"] == "sparsify")
-    sparsify = {**graph[at], "fraction": fraction, "weighting": weighting}
+    sparsify = {**graph[at], **changes}
     return (*graph[:at], sparsify, *(graph[at + 1 :] if int8 else ()))
 
 
-def variants() -> Iterator[tuple[bool, float, str]]:
+def variants() -> Iterator[tuple[bool, dict[str, Any]]]:
     """Yield what is made; without zeros there is nothing to weigh."""
     for int8 in (False, True):
-        yield int8, 0.0, "magnitude"
-        for fraction in (0.5, 0.8):
+        yield int8, {"fraction": 0.0, "scope": "tensor", "weighting": "magnitude"}
+        for fraction, scope in product((0.5, 0.8), ("tensor", "channel")):
             for weighting in WEIGHTINGS:
-                yield int8, fraction, weighting
+                yield int8, {"fraction": fraction, "scope": scope, "weighting": weighting}
 
 
 def main(path: str, data: str, samples: str = "1000000") -> None:
@@ -59,16 +61,16 @@ def main(path: str, data: str, samples: str = "1000000") -> None:
     want = evaluate(Path(path).read_bytes(), items, face, Options())
     groups = np.array(want.groups)
     asked, rows, before = recipe.load("int8-sparse"), [], np.zeros(len(items))
-    for int8, fraction, weighting in variants():
-        graph = steps(fraction, weighting, int8=int8)
+    for int8, changes in variants():
+        graph = steps(changes, int8=int8)
         bound = plan(msgspec.structs.replace(asked, graph=graph), target.load("x86_64"))
         file = rewrite(bound, model, face, calibration).candidates[0].data
         got = evaluate(file, items, face, Options(exact=True)).outputs
         agreement, cosine, sqnr = fidelity(want.outputs, got)
-        row = {"int8": int8, "zeros": fraction, "weighting": weighting, "agreement": agreement}
-        row |= {"cosine": cosine, "sqnr_db": sqnr, "wire_bytes": store(file, "auto").wire}
+        row = {"int8": int8, **changes, "agreement": agreement, "cosine": cosine}
+        row |= {"sqnr_db": sqnr, "wire_bytes": packed_size(file)}
         signal = noises(want.outputs, got)
-        if weighting != WEIGHTINGS[0]:
+        if changes["weighting"] != WEIGHTINGS[0]:
             gains = signal - before
             row["gain_db_a_sample"] = round(float(gains.mean()), 2)
             row["gain_interval_95"] = interval(gains, groups)
