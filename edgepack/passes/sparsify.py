@@ -6,9 +6,9 @@ that are gone (``remove_dead_channels``). Before a quantizer, a zero stays a zer
 are symmetric.
 
 Source: Han et al. 2015, arXiv:1506.02626, section 3 (magnitude, here without retraining); LeCun et
-al. 1989, "Optimal Brain Damage", section 2.2, and Sun et al. 2023, arXiv:2306.11695, eq. (1)
-(weighted by the inputs, here ranked over a tensor); Zhou et al. 2021, arXiv:2102.04010 (two of
-four).
+al. 1989, "Optimal Brain Damage", section 2.2, and Sun et al. 2023, arXiv:2306.11695, section 3
+(weighted by the inputs, and ranked in each output channel); Zhou et al. 2021, arXiv:2102.04010 (two
+of four).
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ from edgepack.quantization.stored import output_axes, weights_of
 from edgepack.spec.step import Step
 
 Dropped = npt.NDArray[np.bool_]
-Power = npt.NDArray[np.float64]
+Squares = npt.NDArray[np.float64]
 
 _FLOATS = (np.float32, np.float64, np.float16)
 
@@ -39,7 +39,9 @@ class Sparsify(Step, frozen=True):
         fraction: Of the entries, in [0, 1]: as many become zero, unless ``error`` is met before.
         error: The most that a weight, or all of them together, may change:
             ``|dropped| / |weight|`` in the 2-norm.
-        scope: Whether both limits hold in each tensor, or over all of them together.
+        scope: Whether both limits hold in each output channel, in each tensor, or over all of them
+            together. Where channels differ in scale, as after a folded batch norm, a limit over
+            more than one takes the small ones whole.
         weighting: ``second_moments`` multiplies each entry by the root mean square of what it is
             multiplied with in calibration, so that what goes is what moves the product least, and
             ``error`` limits the change of the product, were inputs uncorrelated. Weights whose
@@ -55,7 +57,7 @@ class Sparsify(Step, frozen=True):
 
     fraction: float = 0.5
     error: float = 1.0
-    scope: Literal["tensor", "global"] = "tensor"
+    scope: Literal["channel", "tensor", "global"] = "tensor"
     weighting: Literal["magnitude", "second_moments"] = "magnitude"
     pattern: Literal["unstructured", "2:4"] = "unstructured"
     storage: Storage = "auto"
@@ -135,9 +137,16 @@ class Sparsify(Step, frozen=True):
         """Return which entries of each weight go."""
         if self.pattern == "2:4":
             return {each: _two_of_four(array, readers[each]) for each, array in arrays.items()}
+        if self.scope == "channel":
+            return {each: self._in_channels(array, readers[each]) for each, array in arrays.items()}
         if self.scope == "tensor":
             return {each: self._smallest([array])[0] for each, array in arrays.items()}
         return dict(zip(arrays, self._smallest(list(arrays.values())), strict=True))
+
+    def _in_channels(self, array: Array, node: ir.Node) -> Dropped:
+        """Return the smallest entries of each output channel."""
+        rows = [self._smallest([row])[0] for row in _by_output(array, node)]
+        return _back(np.stack(rows), array, node)
 
     def _smallest(self, arrays: list[Array]) -> list[Dropped]:
         """Return the smallest entries of several arrays taken together; ties go in order."""
@@ -162,7 +171,7 @@ def _sampled(node: ir.Node, graph: ir.Graph) -> bool:
     return node.graph is graph and not why_not_rows(node)
 
 
-def _as_stored(power: Power, node: ir.Node, weight: Array) -> Power:
+def _as_stored(power: Squares, node: ir.Node, weight: Array) -> Squares:
     """Return mean squares ``(groups, K)`` so that they broadcast with the weight of ``node``."""
     if node.op_type == "Conv":
         rows = np.repeat(power, len(weight) // len(power), axis=0)
@@ -171,15 +180,26 @@ def _as_stored(power: Power, node: ir.Node, weight: Array) -> Power:
     return np.expand_dims(power[0], outputs)
 
 
+def _by_output(array: Array, node: ir.Node) -> Array:
+    """Return a weight of ``node`` as one row per output channel, a view where that is possible."""
+    axes = tuple(axis % array.ndim for axis in output_axes(node))
+    rows = np.moveaxis(array, axes, range(len(axes)))
+    return rows.reshape(int(np.prod(rows.shape[: len(axes)])), -1)
+
+
+def _back(dropped: Dropped, array: Array, node: ir.Node) -> Dropped:
+    """Undo ``_by_output``."""
+    axes = tuple(axis % array.ndim for axis in output_axes(node))
+    shape = np.moveaxis(array, axes, range(len(axes))).shape
+    return np.moveaxis(dropped.reshape(shape), range(len(axes)), axes)
+
+
 def _two_of_four(array: Array, node: ir.Node) -> Dropped:
     """Return the two smaller of every four entries along the inputs of each output channel."""
-    axes = tuple(axis % array.ndim for axis in output_axes(node))
-    rows = np.moveaxis(np.abs(array), axes, range(len(axes)))
-    shape = rows.shape
-    flat = rows.reshape(int(np.prod(shape[: len(axes)])), -1)
+    flat = np.abs(_by_output(array, node))
     whole = flat.shape[1] // 4 * 4
     fours = flat[:, :whole].reshape(len(flat), -1, 4)
     ranks = fours.argsort(axis=2, kind="stable").argsort(axis=2, kind="stable")
     dropped = np.zeros(flat.shape, np.bool_)
     dropped[:, :whole] = (ranks < 2).reshape(len(flat), whole)
-    return np.moveaxis(dropped.reshape(shape), range(len(axes)), axes)
+    return _back(dropped, array, node)

@@ -47,6 +47,22 @@ def test_a_global_fraction_takes_from_where_weights_are_small() -> None:
     assert said == ["16 of 16 weights are zero"]
 
 
+def test_a_fraction_of_each_channel_takes_as_many_from_large_ones_as_from_small() -> None:
+    scale = np.array([1, 100, 0.01, 1, 10], np.float32)
+    before = weight(8, 5) * scale
+    found, _ = thinned(two(before, weight(5, 2, seed=1)), fraction=0.5, scope="channel")
+    cut = np.sort(np.abs(before), axis=0)[4]
+    np.testing.assert_array_equal(found["first"], np.where(np.abs(before) < cut, 0, before))
+
+
+def test_the_channels_of_a_convolution_are_its_filters() -> None:
+    found, _ = thinned(convolutions.residual(), fraction=0.5, scope="channel")
+    for array in found.values():
+        if array.ndim == 4:
+            zeros = np.count_nonzero(array.reshape(len(array), -1) == 0, axis=1)
+            assert set(zeros) == {array[0].size // 2}
+
+
 @pytest.mark.parametrize("error", [0.05, 0.3])
 def test_an_error_budget_is_used_and_not_exceeded(error: float) -> None:
     before = weight(30, 40)
