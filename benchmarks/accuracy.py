@@ -110,6 +110,7 @@ def detection(
         return auc(*picked)
 
     every = np.arange(len(labels))
+    flipped = [np.sum((a > 0.5) != (b > 0.5)) for a, b in zip(plain, other, strict=True)]
     one, two = np.concatenate(plain), np.concatenate(other)
     return {
         "n": len(one),
@@ -119,7 +120,8 @@ def detection(
             [auc(a, label), auc(b, label)] for a, b, label in zip(plain, other, labels, strict=True)
         ],
         "drop": interval(lambda g: area(plain, g) - area(other, g), len(labels)),
-        "flips_at_half": int(np.sum((one > 0.5) != (two > 0.5))),
+        "flips_at_half": int(np.sum(flipped)),
+        "flips_interval": interval(lambda g: float(np.take(flipped, g).sum()), len(labels)),
         "mean_abs_difference": float(np.abs(one - two).mean()),
     }
 

@@ -59,7 +59,7 @@ def build(folder: Path) -> None:
     shared = [*flags, "-shared", "-fPIC"]
     clock = Path(__file__).parent / "native" / "region_clock.c"
     for command in (
-        [*flags, "-DREGION_MARKERS", NATIVE / "runner.c", NATIVE / "wire.c", "-o",
+        [*flags, "-DREGION_MARKERS", *(NATIVE / name for name in emulation.RUNNER), "-o",
          folder / "runner", f"-L{folder / 'ort'}", f"-l:{emulation.RUNTIME_LIBRARY}"],
         [*shared, NATIVE / "plugin.c", "-o", folder / "plugin.so"],
         [*shared, clock, "-o", folder / "region_clock.so"],
@@ -114,7 +114,7 @@ def count(folder: Path, model: str, caches: str) -> dict[str, int]:
         subprocess.run(
             [shutil.which("qemu-x86_64") or "", "-cpu", "max", "-seed", "1",
              "-plugin", f"./plugin.so,out=counts,{caches}", "-E", "LD_LIBRARY_PATH=./ort",
-             "./runner", "--repeat", "4", "model.onnx", "samples", "outputs"],
+             "./runner", "run", "--repeat", "4", "model.onnx", "samples", "outputs"],
             cwd=stage, env={"ORT_DISABLE_TELEMETRY": "1", "LC_ALL": "C"}, check=True,
         )  # fmt: skip
         last = Path(stage, "counts").read_text().splitlines()[-1]
@@ -145,7 +145,7 @@ def timed(folder: Path, models: Sequence[str], rounds: int) -> dict[str, list[fl
         for model in models:
             clock = folder / "clock"
             subprocess.run(
-                [folder / "runner", "--repeat", str(repeats[model]), f"{model}.onnx",
+                [folder / "runner", "run", "--repeat", str(repeats[model]), f"{model}.onnx",
                  f"{model}.samples", "outputs"],
                 cwd=folder, check=True,
                 env={"LD_LIBRARY_PATH": str(folder / "avx2"), "REGION_CLOCK": str(clock),

@@ -1,9 +1,11 @@
-"""CPU time and peak memory of ``edgepack.load`` over ONNX Runtime opening the plain ``.onnx``.
+"""CPU time, wall time and peak memory of ``edgepack.load`` over ONNX Runtime opening ``.onnx``.
 
-Usage: ``python benchmarks/load.py BUNDLE [TURNS] > benchmarks/results/load_NAME.json``. Every load
-is a fresh process with one thread that imports both sides first; the two take turns and the ratio
-is paired: median, and the range of its central 95 %. Session options are those of the bundle. The
-time is CPU time of the load alone; the memory is the process's peak above its peak before the load.
+Usage: ``python benchmarks/load.py TURNS BUNDLE ... > benchmarks/results/load.json``. Every load is
+a fresh process with one thread that imports both sides first, and the arms take turns: ratios and
+differences are paired; median, and the range of its central 95 %. Session options are those of the
+bundle. Times are of the load alone; memory is the process's peak while it loads above what it held
+before. ``checked`` is the least that a digest costs from Python: the plain file is read, SHA-256 is
+computed, and the runtime opens the bytes.
 """
 
 import json
@@ -12,31 +14,46 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgepack.bundle.open import open_bundle
 
 ARM = """
-import json, resource, sys, time
+import gc, hashlib, json, re, sys, time
+from pathlib import Path
 import edgepack, onnxruntime
-from edgepack.bundle.open import open_bundle
 from edgepack.runtime.model import load
 from edgepack.runtime.session import Options, _session_options
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-options = _session_options(onnxruntime, Options(threads=1))
-before, start = peak(), time.process_time()
-if sys.argv[1] == "edgepack":
-    opened = load(sys.argv[2], threads=1)
-else:
-    opened = onnxruntime.InferenceSession(
-        sys.argv[2], options, providers=["CPUExecutionProvider"]
-    )
-print(json.dumps({"cpu": time.process_time() - start, "peak": peak() - before}))
+
+def held(key):
+    return 1024 * int(re.search(key + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+def runtime(model):
+    options = _session_options(onnxruntime, Options(threads=1))
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+def checked(path):
+    model = Path(path).read_bytes()
+    hashlib.sha256(model).hexdigest()
+    return runtime(model)
+
+arm = {"edgepack": lambda path: load(path, threads=1), "onnxruntime": runtime, "checked": checked}
+gc.collect()
+Path("/proc/self/clear_refs").write_text("5")  # the peak is that of the imports until here
+before, cpu, wall = held("VmRSS"), time.process_time(), time.perf_counter()
+opened = arm[sys.argv[1]](sys.argv[2])
+cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+print(json.dumps({"cpu": cpu, "wall": wall, "peak": held("VmHWM") - before,
+                  "kept": held("VmRSS") - before}))
 """
+
+Turn = dict[str, dict[str, float]]
 
 
 def once(arm: str, path: Path) -> dict[str, float]:
-    """Load in a fresh process; return CPU seconds and bytes."""
+    """Load in a fresh process; return seconds and bytes."""
     environment = os.environ | {"ORT_DISABLE_TELEMETRY": "1"}
     command = [sys.executable, "-c", ARM, arm, str(path)]
     done = subprocess.run(command, env=environment, capture_output=True, check=True)
@@ -52,31 +69,55 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(ordered), "low": low, "high": high}
 
 
-def main() -> None:
-    """Take turns and print both ratios."""
-    bundle, turns = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 31
+def ratio(turns: list[Turn], arm: str, key: str) -> dict[str, float]:
+    """Return how much of ``key`` an arm takes over the runtime alone."""
+    return spread([turn[arm][key] / turn["onnxruntime"][key] for turn in turns])
+
+
+def over(turns: list[Turn], key: str, size: int) -> dict[str, float]:
+    """Return the bytes that edgepack holds beyond the runtime alone, as a share of the model."""
+    return spread([(t["edgepack"][key] - t["onnxruntime"][key]) / size for t in turns])
+
+
+def measure(bundle: Path, turns: int) -> dict[str, Any]:
+    """Take turns and return what they tell."""
     opened = open_bundle(bundle)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "model.onnx"
         plain.write_bytes(opened.model)
-        arms = {"edgepack": bundle, "onnxruntime": plain}
-        for arm, path in arms.items():
-            once(arm, path)
-        runs = [{arm: once(arm, path) for arm, path in arms.items()} for _ in range(turns)]
-    cpu = [run["edgepack"]["cpu"] / run["onnxruntime"]["cpu"] for run in runs]
-    over = [run["edgepack"]["peak"] - run["onnxruntime"]["peak"] for run in runs]
-    result = {
-        "command": " ".join(["python", "benchmarks/load.py", bundle.name, *sys.argv[2:]]),
-        "load_average": os.getloadavg(),
-        "turns": turns,
+        arms = {"edgepack": bundle, "onnxruntime": plain, "checked": plain}
+        found = [{arm: once(arm, path) for arm, path in arms.items()} for _ in range(turns + 1)][1:]
+    size = len(opened.model)
+    seconds: Callable[[str], list[float]] = lambda arm: [turn[arm]["cpu"] for turn in found]  # noqa: E731
+    return {
+        "model_bytes": size,
         "bundle_bytes": opened.size,
-        "model_bytes": len(opened.model),
-        "cpu_ratio": spread(cpu),
-        "onnxruntime_cpu_seconds": spread([run["onnxruntime"]["cpu"] for run in runs]),
-        "peak_over_onnxruntime_bytes": spread(over),
-        "onnxruntime_peak_bytes": spread([run["onnxruntime"]["peak"] for run in runs]),
+        "turns": turns,
+        "cpu_ratio": ratio(found, "edgepack", "cpu"),
+        "wall_ratio": ratio(found, "edgepack", "wall"),
+        "checked_cpu_ratio": ratio(found, "checked", "cpu"),
+        "onnxruntime_cpu_seconds": spread(seconds("onnxruntime")),
+        "edgepack_cpu_seconds": spread(seconds("edgepack")),
+        "peak_over_in_models": over(found, "peak", size),
+        "kept_over_in_models": over(found, "kept", size),
+    }
+
+
+def main() -> None:
+    """Measure each bundle and print all."""
+    turns, *bundles = sys.argv[1:]
+    result = {
+        "command": " ".join(["python", "benchmarks/load.py", turns, *map(_name, bundles)]),
+        "load_average": os.getloadavg(),
+        "bundles": {_name(bundle): measure(Path(bundle), int(turns)) for bundle in bundles},
+        "load_average_after": os.getloadavg(),
     }
     print(json.dumps(result, indent=1))
+
+
+def _name(bundle: str) -> str:
+    """Return the last folders of a path, which tell networks and recipes apart."""
+    return "/".join(Path(bundle).parts[-3:])
 
 
 if __name__ == "__main__":

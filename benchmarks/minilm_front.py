@@ -18,15 +18,17 @@ import numpy as np
 import onnxruntime as ort
 
 from edgepack.base import registry
-from edgepack.calibration.rows import rows
-from edgepack.data.samples import Item
+from edgepack.data.samples import open_dataset
+from edgepack.gate.evidence import Evidence
 from edgepack.graph.census import signature
 from edgepack.graph.read import read
 from edgepack.graph.write import to_bytes
 from edgepack.passes import Context, apply
+from edgepack.spec.step import Step
 from edgepack.spec.target import load
 
 FEWEST, SCORED = 600, 500
+GPTQ = "quantize_dynamic rounding gptq"
 VARIANTS = {
     "float": ("tidy",),
     "float_parted": ("tidy", "part_norms"),
@@ -36,7 +38,11 @@ VARIANTS = {
     "int8_smooth": ("tidy", "part_norms", "smooth", "quantize_dynamic"),
     "int8_smooth_split": ("tidy", "part_norms", "smooth", "split_outliers", "quantize_dynamic"),
     "int8_split_smooth": ("tidy", "part_norms", "split_outliers", "smooth", "quantize_dynamic"),
+    "int8_gptq": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ),
+    "int4": ("tidy", "part_norms", "quantize_weights bits 4"),
+    "int8_split_gptq": ("tidy", "part_norms", "split_outliers", "smooth", GPTQ),
 }
+"""``int8_gptq`` is the recipe ``int8-dynamic`` as it ships."""
 
 
 def sentences(data: dict[str, object]) -> list[str]:
@@ -57,6 +63,15 @@ def vectors(model: bytes, feeds: list[dict[str, np.ndarray]]) -> np.ndarray:
     return np.concatenate([session.run(None, feed)[0] for feed in feeds]).astype(np.float64)
 
 
+def _step(use: str, field: list[str]) -> Step:
+    """Return a pass, with one field set where it is named with its value."""
+    kind: type[Step] = registry.find("passes", use)
+    if not field:
+        return kind()
+    name, text = field
+    return kind(**{name: int(text) if text.isdigit() else text})
+
+
 def main(source: str, folder: Path, names: list[str]) -> None:
     """Make, save and score every variant."""
     data = runpy.run_path(str(Path(__file__).parent / "models/minilm/data.py"))
@@ -65,15 +80,17 @@ def main(source: str, folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(folder / "input.npz", **scored[0])
     model = read(Path(source)).model
-    few = [Item((sample,), (), i) for i, sample in enumerate(listed)][::4]
-    context = Context(load("x86_64"), rows=lambda m, t: rows(m, t, few, signature(m)))
+    face = signature(model)
+    calibration = open_dataset(listed, face, labelled=False)
     want = vectors(Path(source).read_bytes(), scored)
     result: dict[str, object] = {"command": f"python {shlex.join(sys.argv)}", "n": len(scored)}
     for name in names or VARIANTS:
         steps = VARIANTS[name]
-        made = model
+        made, seen = model, Evidence(load("x86_64"), face, calibration, histograms=False)
+        context = Context(load("x86_64"), rows=seen.rows, second=seen.moments)
         for step in steps:
-            made, _ = apply(registry.find("passes", step)(), step, made, context)
+            use, *field = step.split()
+            made, _ = apply(_step(use, field), use, made, context)
         (folder / f"{name}.onnx").write_bytes(file := to_bytes(made, 10))
         got = vectors(file, scored)
         cosines = (want * got).sum(axis=1) / np.linalg.norm(got, axis=1)

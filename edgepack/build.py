@@ -9,6 +9,7 @@ from typing import Any
 
 from edgepack.base.errors import DataError, EdgepackError, ModelError, RequestError
 from edgepack.base.files import sha256, write_all
+from edgepack.bench.price import Price
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.rules import OPERATORS
 from edgepack.data.made_up import made_up
@@ -24,6 +25,7 @@ from edgepack.gate.choose import Chooser, Chosen, Items, mode
 from edgepack.gate.execution import Artifact, Observed, disagreement, execute
 from edgepack.gate.golden import First
 from edgepack.gate.golden import record as record_golden
+from edgepack.gate.mixed import step_of
 from edgepack.gate.required import required_operators
 from edgepack.gate.terms import Terms
 from edgepack.gate.tolerance import one_code, tolerances
@@ -33,6 +35,7 @@ from edgepack.intake import data as intake_data
 from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
+from edgepack.intake.clock import at_hand as clock_at_hand
 from edgepack.intake.compressed import Compressed, Compressor, helps_only
 from edgepack.intake.data import Data
 from edgepack.intake.raw import Declared
@@ -187,7 +190,8 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
 
 def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:
     """Make every candidate; the lossless steps are held to their promise on real samples."""
-    model, calibration = work.source.model, work.data.calibration
+    model, data = work.source.model, work.data
+    calibration = data.calibration if data.statistics is None else data.statistics
     found = rewrite(plan, model, work.source.signature, calibration)
     keeps_values(found, to_bytes(model), list(itertools.islice(work.items, 2)))
     if smaller is None:
@@ -262,7 +266,16 @@ def _terms(work: Work, plan: Plan) -> Terms:
         max_size=request.max_size,
         max_latency=request.max_latency,
         replayed=None if work.replayed is None else assemble.clocked_in(work.replayed),
+        price=_price(work, plan),
+        mixed={} if work.replayed is None else work.replayed.mixed,
     )
+
+
+def _price(work: Work, plan: Plan) -> Price | None:
+    """Return a clock of the target for a plan that weighs nodes by their time."""
+    request = work.job.request
+    asked = (request.prefer or plan.recipe.objective) == "speed" and step_of(plan) is not None
+    return clock_at_hand(plan, request.on) if asked and work.replayed is None else None
 
 
 def _observe(work: Work, rewritten: Rewritten, chosen: Chosen, golden: Golden) -> Observed:

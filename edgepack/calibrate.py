@@ -16,10 +16,12 @@ from edgepack.intake import source as intake_source
 from edgepack.intake.check import check
 from edgepack.intake.request import Reference, Request
 from edgepack.passes import Context, apply
+from edgepack.passes.quantize_static import QuantizeStatic
 from edgepack.plan import Plan
 from edgepack.quantization.choose import finder
 from edgepack.quantization.placement import place
 from edgepack.quantization.rows import flatten
+from edgepack.quantization.scheme import scheme_for
 from edgepack.spec.step import Skip
 
 
@@ -53,7 +55,7 @@ def calibrate(
     for note in (*source.notes, *seen.notes):
         tell(note)
     graph = _lossless(job.plans[0], source.model)
-    flatten(graph)  # as static quantization will
+    _flatten(job.plans[0], graph)
     tensors = quantizable(graph)
     if not tensors:
         raise ModelError("E-STATS", "nothing in this model can be quantized statically")
@@ -77,6 +79,14 @@ def _lossless(plan: Plan, model: ir.Model) -> ir.Model:
             break
         model, _ = apply(bound.step, bound.use, model, Context(plan.target))
     return model
+
+
+def _flatten(plan: Plan, graph: ir.Model) -> None:
+    """Bring the graph into the form in which static quantization will measure it."""
+    steps = [b.step for b in plan.graph if isinstance(b.step, QuantizeStatic)]
+    int8 = plan.target.int8
+    if int8 is None or scheme_for(int8).integer_bias:
+        flatten(graph, steps[0].exclude if steps else ())
 
 
 def quantizable(model: ir.Model) -> tuple[str, ...]:

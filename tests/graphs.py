@@ -9,7 +9,7 @@ import onnx_ir as ir
 from onnx import helper
 
 from edgepack.calibration.collect import collect
-from edgepack.calibration.moments import Moments, second_moments
+from edgepack.calibration.moments import Moments, mean_squares, second_moments
 from edgepack.calibration.rows import Rows, rows
 from edgepack.calibration.statistics import Statistics
 from edgepack.data.samples import Item
@@ -81,10 +81,13 @@ def context(int8: Int8 | None, calibration: Sequence[Sample], *, float16: bool =
     def second(model: ir.Model, nodes: tuple[str, ...], /) -> Mapping[str, Moments]:
         return second_moments(model, nodes, items(calibration), signature(model))
 
+    def power(model: ir.Model, nodes: tuple[str, ...], /) -> Mapping[str, npt.NDArray[np.float64]]:
+        return mean_squares(model, nodes, items(calibration), signature(model))
+
     def replay(model: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
         return rows(model, tensors, items(calibration), signature(model))
 
-    return Context(target(int8, float16=float16), measure, rows=replay, second=second)
+    return Context(target(int8, float16=float16), measure, rows=replay, second=second, power=power)
 
 
 def run(model: ir.Model, listed: Sequence[Sample], options: Options | None = None) -> list[Outputs]:

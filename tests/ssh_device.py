@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 import socket
 import sys
 import threading
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import asyncssh
+
+from edgepack.runtime import emulated_cpus, emulation
 
 
 @dataclass
@@ -182,3 +185,32 @@ def closed_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+def without_python(device: Device) -> None:
+    """Take its Python away."""
+    (device.home / ".edgepack/bin/python").unlink(missing_ok=True)
+    device.program("python3", "exit 127")
+
+
+def as_arm64(device: Device, cpu: str = "cortex-a53") -> None:
+    """Turn it into an arm64 board without Python: what it starts with ``env`` is emulated.
+
+    Its shell and tools are those of this machine; only what they say of the CPU is not.
+    """
+    parts = emulation.find()
+    without_python(device)
+    device.program("uname", 'case "$1" in -m) echo aarch64;; *) echo Linux;; esac')
+    cpuinfo = shlex.quote(str(parts.sysroot(cpu) / "proc/cpuinfo"))
+    device.program(
+        "head",
+        f'if [ "$3" = /proc/cpuinfo ]; then exec /usr/bin/head -c "$2" {cpuinfo}; fi\n'
+        'exec /usr/bin/head "$@"',
+    )
+    qemu = shlex.join([str(parts.qemu), "-cpu", emulated_cpus.find(cpu).qemu])
+    sysroot = shlex.quote(str(parts.sysroot(cpu)))
+    device.program(
+        "env",
+        f'case "$2" in */runner) v=$1; shift; exec {qemu} -L {sysroot} '
+        '-E "$v" -E LD_LIBRARY_PATH=/lib "$@";; esac\nexec /usr/bin/env "$@"',
+    )

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgepack.base.errors import SafetyError
 
@@ -40,6 +41,18 @@ _REGULAR_FILE = 0o100644 << 16
 _TIME, _DATE = 0, 33  # 1980-01-01 00:00:00, the oldest that zip can say
 _UTF8 = 0x800
 _MOST = 0xFFFF_FFFE  # 0xFFFFFFFF means "see zip64"
+
+
+class Sliced(Protocol):
+    """An archive as it is read: bytes, or a file of which slices are read when they are taken."""
+
+    def __len__(self) -> int:
+        """Return the bytes of the whole."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> bytes:
+        """Return some of them; ``part`` has no step."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,11 @@ def _deflate(data: bytes, strategy: int) -> bytes:
     return deflate.compress(data) + deflate.flush()
 
 
-def index(data: bytes, most: int, where: str) -> tuple[Entry, ...]:
+def index(data: Sliced, most: int, where: str) -> tuple[Entry, ...]:
     """Check the layout of an archive and list its members, without unpacking any.
 
     Args:
-        data: The whole file.
+        data: The whole file; no byte of it is taken twice.
         most: Largest number of members.
         where: What the file is called, for the error.
 
@@ -157,11 +170,12 @@ def index(data: bytes, most: int, where: str) -> tuple[Entry, ...]:
     return entries
 
 
-def _directory(data: bytes, most: int, where: str) -> tuple[tuple[Entry, ...], int]:
+def _directory(data: Sliced, most: int, where: str) -> tuple[tuple[Entry, ...], int]:
     """Read the directory, and where it starts."""
-    if len(data) < _END.size or data[-_END.size :][:4] != b"PK\x05\x06":
+    end = data[max(0, len(data) - _END.size) : len(data)]
+    if len(end) < _END.size or end[:4] != b"PK\x05\x06":
         raise _odd(where, "it is cut short, or something follows its end")
-    _, disk, first, here, count, size, start, comment = _END.unpack(data[-_END.size :])
+    _, disk, first, here, count, size, start, comment = _END.unpack(end)
     if disk or first or comment or here != count or start + size + _END.size != len(data):
         raise _odd(where, "its end record does not fit the file")
     if count > most:
@@ -179,38 +193,44 @@ def _directory(data: bytes, most: int, where: str) -> tuple[tuple[Entry, ...], i
     return tuple(entries), start
 
 
-def _entry(data: bytes, at: int, where: str) -> Entry:
-    if at + _CENTRAL.size > len(data):
+def _entry(data: Sliced, at: int, where: str) -> Entry:
+    head = data[at : at + _CENTRAL.size]
+    if len(head) < _CENTRAL.size:
         raise _odd(where, "its directory is cut short")
-    fields = _CENTRAL.unpack_from(data, at)
-    raw = data[at + _CENTRAL.size :][: fields[10]]
+    fields = _CENTRAL.unpack(head)
+    raw = data[at + _CENTRAL.size : at + _CENTRAL.size + fields[10]]
     try:
         entry = Entry(raw.decode(), fields[4], fields[7], fields[8], fields[9], fields[16])
     except UnicodeDecodeError as error:
         raise _odd(where, f"member name {raw!r} is not UTF-8") from error
-    expected = entry.central()
-    if data[at : at + len(expected)] != expected or entry.method not in {STORED, DEFLATED}:
+    if head + raw != entry.central() or entry.method not in {STORED, DEFLATED}:
         raise _odd(
             where, f"member {entry.name!r} is a link, encrypted, or has other traits never written"
         )
     return entry
 
 
-def extract(data: bytes, entry: Entry, where: str) -> bytes:
+def extract(data: Sliced, entry: Entry, where: str, *, crc: bool = True) -> bytes:
     """Unpack one member of an archive that ``index`` accepted, its declared bytes and no more.
+
+    Args:
+        data: The archive.
+        entry: The member.
+        where: What the file is called, for the error.
+        crc: Whether the checksum is computed too; a digest, compared by the caller, says more.
 
     Raises:
         SafetyError: The content is damaged, or has another size than declared.
     """
     start = entry.offset + len(entry.local())
-    packed = memoryview(data)[start : start + entry.packed]
-    content = bytes(packed) if entry.method == STORED else _inflate(packed, entry.size)
-    if content is None or len(content) != entry.size or zlib.crc32(content) != entry.crc:
+    packed = data[start : start + entry.packed]
+    content = packed if entry.method == STORED else _inflate(packed, entry.size)
+    if content is None or len(content) != entry.size or (crc and zlib.crc32(content) != entry.crc):
         raise _odd(where, f"the content of member {entry.name!r} is damaged")
     return content
 
 
-def _inflate(packed: memoryview, size: int) -> bytes | None:
+def _inflate(packed: bytes, size: int) -> bytes | None:
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflate.decompress(packed, size + 1)

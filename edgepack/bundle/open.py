@@ -1,7 +1,5 @@
 """Open a bundle without trusting it; nothing is ever extracted to a path."""
 
-import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +7,16 @@ from typing import Any
 
 import msgspec
 
-from edgepack.base.errors import RequestError, SafetyError
+from edgepack.base.errors import SafetyError
 from edgepack.base.files import sha256
 from edgepack.bundle import archive, rules, signature
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.golden import decode as decode_golden
+from edgepack.bundle.reading import demand_zip, opened, read
 from edgepack.bundle.selfcontained import external
 from edgepack.spec.manifest import FORMAT, Manifest
 from edgepack.spec.preprocess import Rule
 from edgepack.spec.preprocess import decode as decode_rule
-
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
-_BINARY = getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +50,9 @@ def open_bundle(
 ) -> Bundle:
     """Read and verify a bundle.
 
-    The file is read once, into memory, and everything comes from that one copy: a file that
-    changes meanwhile cannot pass one check and be used as another.
+    No byte is read twice, and what is checked is what is handed out: a file that changes meanwhile
+    cannot pass one check and be used as another. Without a key and a digest of the whole, the
+    whole is never in memory, each member goes from the file to where it is used.
 
     Args:
         path: The ``.edgepack`` file.
@@ -69,6 +66,9 @@ def open_bundle(
             does not read.
     """
     path = Path(path)
+    if public_key is None and not digest:
+        with opened(path) as slices:
+            return _checked(slices, path, "")
     data = read(path)
     if public_key is not None:
         signature.check(data, path, public_key)
@@ -81,8 +81,13 @@ def parse(data: bytes, path: Path, *, digest: bool = True) -> Bundle:
     Raises:
         SafetyError: It is damaged, hostile, or of a format this version does not read.
     """
+    demand_zip(data[:2], repr(str(path)))
+    return _checked(data, path, sha256(data) if digest else "")
+
+
+def _checked(data: archive.Sliced, path: Path, whole: str) -> Bundle:
+    """Verify an archive, member by member; ``whole`` is its digest where that is wanted."""
     where = repr(str(path))
-    _demand_zip(data[:2], where)
     entries = archive.index(data, rules.MEMBERS, where)
     _demand(rules.bad_names(tuple(entry.name for entry in entries)), where)
     sizes = {entry.name: entry.size for entry in entries}
@@ -97,44 +102,7 @@ def parse(data: bytes, path: Path, *, digest: bool = True) -> Bundle:
     _demand(rules.bad_golden(manifest, runs), where)
     rule = _preprocess(members.get(rules.PREPROCESS), where)
     _demand(rules.bad_preprocess(rule, manifest, runs, members.keys()), where)
-    whole = sha256(data) if digest else ""
     return Bundle(path, whole, len(data), manifest, model, runs, members, rule)
-
-
-def read(path: Path) -> bytes:
-    """Return the bytes of a file that could be a bundle.
-
-    Raises:
-        RequestError: There is no such file, or it is not a file that can be read.
-        SafetyError: It is no zip file, or too large.
-    """
-    try:
-        # O_NONBLOCK: opening a named pipe must not wait for a writer.
-        handle = os.open(path, os.O_RDONLY | _NONBLOCK | _BINARY)
-    except OSError as error:
-        reason = (error.strerror or "unreadable").lower()
-        raise RequestError(
-            "E-PATH", f"cannot read {str(path)!r}: {reason}", hint="name a bundle"
-        ) from error
-    try:
-        state = os.fstat(handle)
-        if not stat.S_ISREG(state.st_mode):
-            kind = "a directory" if stat.S_ISDIR(state.st_mode) else "no regular file"
-            raise RequestError("E-PATH", f"{str(path)!r} is {kind}", hint="name a bundle")
-        if state.st_size > rules.TOTAL:
-            raise SafetyError("E-CAP", f"{str(path)!r} has {state.st_size} bytes, too many")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            _demand_zip(file.peek(2)[:2], repr(str(path)))  # before gigabytes are read
-            return file.read(state.st_size)
-    finally:
-        os.close(handle)
-
-
-def _demand_zip(head: bytes, where: str) -> None:
-    if head != b"PK":
-        raise SafetyError(
-            "E-BUNDLE", f"{where} is not a bundle: it is no zip file", hint="name a bundle"
-        )
 
 
 def _manifest(raw: bytes, where: str) -> Manifest:
@@ -166,8 +134,8 @@ def _preprocess(raw: bytes | None, where: str) -> Rule | None:
         raise SafetyError("E-BUNDLE", f"{where}: {rules.PREPROCESS}: {error}") from error
 
 
-def _member(data: bytes, entry: archive.Entry, manifest: Manifest, where: str) -> bytes:
-    content = archive.extract(data, entry, where)
+def _member(data: archive.Sliced, entry: archive.Entry, manifest: Manifest, where: str) -> bytes:
+    content = archive.extract(data, entry, where, crc=False)
     if sha256(content) != manifest.files[entry.name].sha256:
         raise SafetyError(
             "E-DIGEST",

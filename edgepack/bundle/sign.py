@@ -5,7 +5,8 @@ from pathlib import Path
 from edgepack.base.errors import RequestError
 from edgepack.base.files import write_all
 from edgepack.bundle import signature
-from edgepack.bundle.open import parse, read
+from edgepack.bundle.open import parse
+from edgepack.bundle.reading import read
 
 
 def sign(path: Path | str, key: signature.Key, *, replace: bool = False) -> Path:

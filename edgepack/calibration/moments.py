@@ -1,13 +1,15 @@
-"""Second moments of the inputs of weights, ``sum of x x^T`` over sampled rows, for GPTQ.
+"""Second moments of the inputs of weights, over sampled rows.
 
+The sum of ``x x^T`` serves GPTQ; its diagonal alone, the mean squares, serves pruning.
 Unlike ``statistics`` they are sums of floats: they are added in the order of the samples, so the
 same data in the same order give the same bits on one machine and build, and shards do not merge.
 They cost more than a run of the model does, so only steps that need them ask for them.
 
-Source: Frantar et al. 2022, arXiv:2210.17323, section 3 (the Hessian of the layer's squared error).
+Source: Frantar et al. 2022, arXiv:2210.17323, section 3 (the Hessian of the layer's squared error);
+LeCun et al. 1989, "Optimal Brain Damage", section 2.1 (its diagonal).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +36,8 @@ class Moments:
 
     Attributes:
         rows: How many rows were added.
-        total: Sum of ``x x^T``, float64 of shape ``(groups, K, K)``.
+        total: Sum of ``x x^T``, float64 of shape ``(groups, K, K)``, or of ``x * x``,
+            ``(groups, K)``.
     """
 
     rows: int
@@ -58,6 +61,25 @@ def second_moments(
     Raises:
         DataError: There are no items, or an input is not finite.
     """
+    return _summed(model, nodes, items, signature, _outer)
+
+
+def mean_squares(
+    model: ir.Model, nodes: Sequence[str], items: Iterable[Item], signature: Signature
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the mean of ``x * x`` over rows, ``(groups, K)``, by node; as ``second_moments``."""
+    sums = _summed(model, nodes, items, signature, _square)
+    return {name: each.total / each.rows for name, each in sums.items()}
+
+
+def _summed(
+    model: ir.Model,
+    nodes: Sequence[str],
+    items: Iterable[Item],
+    signature: Signature,
+    product: Callable[[Real], Real],
+) -> dict[str, Moments]:
+    """Sum what ``product`` makes of the rows ``(groups, rows, K)`` that each node reads."""
     wanted = dict.fromkeys(nodes)
     asked = {
         str(node.name): (str(node.inputs[0].name), reading(node))
@@ -71,7 +93,7 @@ def second_moments(
             taken = rows(held[key[0]], key[1], ROWS, start)
             if not np.isfinite(taken).all():
                 raise DataError("E-CAL-RANGE", f"tensor {key[0]!r} is not finite in calibration")
-            sums[key] = _add(sums.get(key), taken)
+            sums[key] = _add(sums.get(key), taken.shape[1], product(taken))
     if asked and not sums:
         raise DataError("E-CAL-EMPTY", "no calibration sample to measure second moments on")
     return {name: sums[key] for name, key in asked.items()}
@@ -97,12 +119,20 @@ def _runs(
             yield start, watched.tensors(outputs)
 
 
-def _add(before: Moments | None, taken: Real) -> Moments:
-    """Add rows ``(groups, rows, K)``; the products of one run fit float32, the sum does not."""
-    product = (taken.transpose(0, 2, 1) @ taken).astype(np.float64)
+def _outer(taken: Real) -> Real:
+    return taken.transpose(0, 2, 1) @ taken
+
+
+def _square(taken: Real) -> Real:
+    summed: Real = np.square(taken).sum(axis=1)
+    return summed
+
+
+def _add(before: Moments | None, count: int, product: Real) -> Moments:
+    """Add what one run of ``count`` rows gave; its sums fit float32, the sum over runs does not."""
     if before is None:
-        return Moments(taken.shape[1], product)
+        return Moments(count, product.astype(np.float64))
     np.add(
         before.total, product, out=before.total
     )  # in place: a second array of this size would be the peak
-    return Moments(before.rows + taken.shape[1], before.total)
+    return Moments(before.rows + count, before.total)

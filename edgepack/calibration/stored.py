@@ -147,6 +147,34 @@ def load(path: Path) -> Record:
     return decode(data, str(path))
 
 
+def is_one(path: Path) -> bool:
+    """Whether a file begins as statistics do; one that cannot be read does not."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_foreign(record: Record, where: str) -> None:
+    """Refuse statistics that another runtime, or another kind of CPU, measured.
+
+    Raises:
+        DataError: They are; sums of floats may have been rounded in another way.
+    """
+    here = key_of(b"")
+    for what, theirs, ours in (
+        ("onnxruntime", record.key.runtime, here.runtime),
+        ("the architecture", record.key.arch, here.arch),
+    ):
+        if theirs != ours:
+            raise DataError(
+                "E-STATS-KEY",
+                f"{where!r} was measured with {what} {theirs}, here it is {ours}",
+                hint="calibrate again here: edgepack calibrate --save",
+            )
+
+
 def decode(data: bytes, where: str) -> Record:
     """Read statistics from bytes; ``where`` names them in errors.
 

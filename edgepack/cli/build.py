@@ -21,7 +21,7 @@ def build(
         str | None, typer.Option(help="A built-in recipe, or a file: edgepack recipes.")
     ] = None,
     calib: Annotated[
-        str | None, typer.Option(help="data.npz, a folder of .npz or .npy, file.py:name.")
+        str | None, typer.Option(help="data.npz, a folder, file.py:name, or saved statistics.")
     ] = None,
     evaluation: Annotated[
         str | None, typer.Option("--eval", help="The same, with labels if there are any.")

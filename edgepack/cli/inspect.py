@@ -6,14 +6,18 @@ from typing import Annotated
 import msgspec
 import typer
 
-from edgepack.base.errors import RequestError
+from edgepack.base.errors import RequestError, nearest
 from edgepack.cli import terminal
 
 
 def inspect(
     model: Annotated[Path | None, typer.Argument(help="A bundle, or model.onnx.")] = None,
     schema: Annotated[
-        bool, typer.Option("--schema", help="Print the JSON Schema of the manifest.")
+        bool,
+        typer.Option(
+            "--schema",
+            help="Print the JSON Schema of manifest.json, or of the member named: preprocess.json.",
+        ),
     ] = False,
     layers: Annotated[
         bool, typer.Option("--layers", help="Name what the runtime here did not fuse.")
@@ -29,9 +33,7 @@ def inspect(
     Example: edgepack inspect dist/digits-arm64.edgepack
     """
     if schema:
-        from edgepack.spec import manifest
-
-        terminal.show_json(manifest.schema())
+        _schema("manifest.json" if model is None else model.name)
     elif model is None:
         raise RequestError("E-USAGE", "nothing to inspect", hint="edgepack inspect BUNDLE|MODEL")
     elif layers:
@@ -40,6 +42,16 @@ def inspect(
         _onnx(model, json=json)
     else:
         _bundle(model, json=json)
+
+
+def _schema(member: str) -> None:
+    from edgepack.spec import manifest, preprocess
+
+    schemas = {"manifest.json": manifest.schema, "preprocess.json": preprocess.schema}
+    if member not in schemas:
+        known = nearest(member, schemas)
+        raise RequestError("E-USAGE", f"there is no schema of {member!r}", hint=known)
+    terminal.show_json(schemas[member]())
 
 
 def _onnx(path: Path, *, json: bool) -> None:

@@ -61,9 +61,27 @@ def holds_scores(outputs: Outputs) -> bool:
     rows = [next(iter(output.values())) for output in outputs]
     if not all(_is_real(row) and row.ndim == 2 and len(row) == 1 and row.size >= 2 for row in rows):
         return False
-    values = np.array([[np.linalg.norm(row.astype(np.float64)), row.sum()] for row in rows])
-    unit = np.isclose(values, 1, atol=1e-3).all(axis=0)
-    return not (unit[0] and not unit[1])
+    return not _are_directions(rows)
+
+
+def holds_directions(outputs: Outputs) -> bool:
+    """Whether the one output holds embeddings: rows of at least two numbers, each of length 1.
+
+    Only where they point is meant then; one-hot rows, which also sum to 1, are no such thing.
+    """
+    if any(len(output) != 1 for output in outputs):
+        return False
+    rows = [next(iter(output.values())) for output in outputs]
+    wide = all(_is_real(row) and row.ndim and row.shape[-1] >= 2 for row in rows)
+    return wide and _are_directions(rows)
+
+
+def _are_directions(arrays: list[npt.NDArray[Any]]) -> bool:
+    rows = [array.astype(np.float64).reshape(-1, array.shape[-1]) for array in arrays]
+    lengths = np.concatenate([np.linalg.norm(each, axis=1) for each in rows])
+    sums = np.concatenate([each.sum(axis=1) for each in rows])
+    unit, summed = (np.isclose(each, 1, atol=1e-3).all() for each in (lengths, sums))
+    return bool(unit and not summed)
 
 
 def _agreement(float_outputs: Outputs, shipped_outputs: Outputs) -> float:

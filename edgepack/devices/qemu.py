@@ -110,7 +110,7 @@ class Qemu:
         command = [str(self._parts.qemu), "-cpu", self._cpu.qemu, "-L", str(self._sysroot)]
         command += ["-seed", "1", *plugin]
         command += ["-E", f"LD_LIBRARY_PATH={emulated_cpus.RUNTIME_IN_GUEST}:/lib"]
-        command += ["./runner", *options, "model.onnx", "samples", "outputs"]
+        command += ["./runner", "run", *options, "model.onnx", "samples", "outputs"]
         done = subprocess.run(
             command,
             cwd=stage,

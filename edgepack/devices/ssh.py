@@ -1,20 +1,22 @@
 """Another machine, ``ssh://[user@]host[:port]``, reached as the user's own ssh reaches it.
 
-It needs Linux, a shell, ``tar``, and a Python with numpy and onnxruntime: that of ``~/.edgepack``
-there, else ``python3``. One file of ours goes there for as long as it is used.
+It needs Linux, a shell and ``tar``. Where it has a Python with numpy and onnxruntime, that of
+``~/.edgepack`` there or else ``python3``, one file of ours goes there for as long as it is used.
+Where it has none, the C runner and the runtime's library go there, once.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from edgepack.base.errors import MachineError
 from edgepack.base.files import sha256
 from edgepack.devices import Opened, Outputs, Turns
-from edgepack.runtime import machine, wire
+from edgepack.runtime import machine, runners, wire
 from edgepack.runtime.carry import Carry
-from edgepack.runtime.remote import address, probe, stage
+from edgepack.runtime.remote import address, placed, probe, stage
 from edgepack.runtime.remote.link import Link
 from edgepack.spec.signature import Sample, Signature
 
@@ -38,14 +40,20 @@ class Ssh:
         self.link = Link(address.parse(detail))
         self.name = str(self.link.address)
         self.facts = probe.ask(self.link)
-        if not self.facts.python:
-            raise _no_python(self.link)
         self.arch = self.facts.arch
-        self.runtime = self.facts.runtime
+        self._runner = None if self.facts.python else _runner(self.link, self.arch)
+        self.runtime = self._runner.version if self._runner else self.facts.runtime
         self.cores = self.facts.cores
         with tempfile.TemporaryDirectory(prefix="edgepack-facts-") as folder:
             root = self.facts.lay_out(Path(folder))
             self.features = machine.features(root) or frozenset[str]()
+
+    @cached_property
+    def _agent(self) -> stage.Agent:
+        """What runs models there; the runner travels when it is needed first."""
+        if self._runner is None:
+            return stage.python_agent(self.facts.python)
+        return placed.place(self.link, self._runner)
 
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
@@ -55,7 +63,7 @@ class Ssh:
         carry = [word for pair in signature.state.items() for word in ("--carry", *pair)]
         files = {"model.onnx": model, "samples": wire.encode(records)}
         arguments = ["run", *carry, "model.onnx", "samples", "outputs"]
-        with stage.staged(self.link, self.facts.python, files) as there:
+        with stage.staged(self.link, self._agent, files) as there:
             data = there.agent(arguments, lambda _: None, _SILENCE, fetch="outputs")
         results = wire.decode(data, f"the answer of {self.name}")
         answers: Iterator[Outputs] = iter(results)
@@ -71,7 +79,7 @@ class Ssh:
         words = [
             word for name, each in zip(names, models, strict=True) for word in _open(name, each)
         ]
-        with stage.staged(self.link, self.facts.python, files) as there:
+        with stage.staged(self.link, self._agent, files) as there:
             yield _Timer(there, words)
 
 
@@ -101,11 +109,19 @@ def _records(item: Sequence[Sample], signature: Signature) -> list[Sample]:
     return [Carry(signature).fill(item[0]), *item[1:]] if item else []
 
 
-def _no_python(link: Link) -> MachineError:
+def _runner(link: Link, arch: str) -> runners.Runner:
+    """Return the C runner for a device without Python.
+
+    Raises:
+        MachineError: It is not here; the hint says how to get it, or Python there.
+    """
     home = probe.VENV
-    return MachineError(
-        "E-DEVICE",
-        f"{link.address} has no Python with numpy and onnxruntime",
-        hint=f"ssh {link.address.typed} "
-        f"'python3 -m venv ~/{home} && ~/{home}/bin/pip install onnxruntime'",
-    )
+    python = f"python3 -m venv ~/{home} && ~/{home}/bin/pip install onnxruntime"
+    try:
+        return runners.find(arch)
+    except MachineError as error:
+        raise MachineError(
+            "E-DEVICE",
+            f"{link.address} has no Python with numpy and onnxruntime, and {error}",
+            hint=f"{error.hint}; or ssh {link.address.typed} '{python}'",
+        ) from error

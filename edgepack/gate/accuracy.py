@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgepack.data import metrics
-from edgepack.data.fidelity import fidelity, noise_by_output
+from edgepack.data.fidelity import fidelity, holds_directions, noise_by_output
 from edgepack.data.metrics import Metric
 from edgepack.data.paired import needed_samples, paired_drop
 from edgepack.gate.evaluate import Scored
@@ -22,6 +22,10 @@ FLOOR_DB = 10.0
 """Noise at a third of the amplitude of what varies. Below it, whatever the metric says, another
 model answers: an AUC was seen to rise while an eighth of the decisions flipped."""
 
+MAX_TURN = 0.01
+"""Of embeddings, what the mean cosine to the float model's may lack of 1, where nothing else was
+asked for: their length is fixed, so that a direction is all they hold."""
+
 LEAST_SQNR_DB = 20.0
 """Noise at a tenth of the amplitude of what varies, for each output that no metric looks at."""
 
@@ -31,7 +35,8 @@ class Judged:
     """Whether an artifact is accurate enough to ship.
 
     Attributes:
-        accuracy: The metric; agreement where outputs are class scores without labels; else None.
+        accuracy: The metric; without labels agreement where outputs are class scores, cosine where
+            they are embeddings; else None.
         fidelity: Closeness to the float model.
         passed: Whether the gate holds.
         sentence: What was found, for people.
@@ -95,6 +100,10 @@ def _judge(float_: Scored, shipped: Scored, limit: Limit, base: Scored) -> Judge
         allowed = MAX_DISAGREEMENT if limit.max_drop is None else limit.max_drop
         same = metrics.load("agreement")
         return _by_metric(float_, shipped, (same, allowed, limit.strict), near)
+    if holds_directions(float_.outputs):
+        allowed = MAX_TURN if limit.max_drop is None else limit.max_drop
+        turned = _by_metric(float_, shipped, (metrics.load("cosine"), allowed, limit.strict), near)
+        return _above_floors(turned, noise, dict.fromkeys(noise, FLOOR_DB))
     if not noise:
         return Judged(None, near, passed=sqnr is None, sentence="outputs are no real numbers")
     worst = min(noise, key=lambda name: noise[name])

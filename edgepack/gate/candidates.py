@@ -1,6 +1,6 @@
 """From one float graph to what could ship on a target: the whole recipe, or its lossless part."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -8,8 +8,9 @@ import onnx_ir as ir
 
 from edgepack.base.distance import largest_difference
 from edgepack.base.errors import ModelError
+from edgepack.calibration.stored import Record
 from edgepack.data.samples import Dataset, Item
-from edgepack.gate.evidence import Evidence
+from edgepack.gate.evidence import Evidence, Kept
 from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
@@ -41,7 +42,7 @@ class Candidate:
         steps: What each step did, or why it did not run.
         left: Node -> why it was left in float.
         lossy: Whether any step changed values on purpose.
-        spared: Nodes that a gate left in float.
+        spared: Nodes that a gate kept out of int8, and what they compute in.
         storage: What its weights take, where the recipe asks how to keep them.
     """
 
@@ -51,7 +52,7 @@ class Candidate:
     steps: tuple[StepRecord, ...]
     left: dict[str, str]
     lossy: bool
-    spared: tuple[str, ...] = ()
+    spared: Mapping[str, str] = field(default_factory=dict)
     storage: str = ""
 
 
@@ -63,14 +64,15 @@ class Rewritten:
         plan: Recipe and target.
         signature: Interface of every candidate.
         candidates: At least one.
-        refold: Makes the whole recipe again with some nodes, by name, left in float.
+        refold: Makes the whole recipe again with some nodes, by name, kept out of int8; see
+            ``passes.Context``.
         trained: The compressed model in float, which those before it round; None without one.
     """
 
     plan: Plan
     signature: Signature
     candidates: tuple[Candidate, ...]
-    refold: Callable[[frozenset[str]], Candidate]
+    refold: Callable[[Mapping[str, str]], Candidate]
     trained: Candidate | None = None
 
     @property
@@ -136,7 +138,7 @@ def write_static(
 
 
 def rewrite_smaller(
-    plan: Plan, base: Rewritten, smaller: Smaller, calibration: Dataset | None
+    plan: Plan, base: Rewritten, smaller: Smaller, calibration: Dataset | Record | None
 ) -> Rewritten:
     """Put the candidates of a compressed model before the original in float.
 
@@ -147,7 +149,7 @@ def rewrite_smaller(
         plan: Steps bound to a target.
         base: The candidates of the original.
         smaller: The compressed model.
-        calibration: What ranges are measured on.
+        calibration: What ranges are measured on, or what was measured.
     """
     found = rewrite(plan, smaller.model, base.signature, calibration, smaller)
 
@@ -195,7 +197,7 @@ def rewrite(
     plan: Plan,
     model: ir.Model,
     signature: Signature,
-    calibration: Dataset | None,
+    calibration: Dataset | Record | None,
     smaller: Smaller | None = None,
 ) -> Rewritten:
     """Fold the plan over the float graph, once with and once without its lossy steps.
@@ -204,7 +206,7 @@ def rewrite(
         plan: Steps bound to a target.
         model: The float graph as read or exported.
         signature: Its interface, with the carried state.
-        calibration: What ranges are measured on.
+        calibration: What ranges are measured on, or what was measured.
         smaller: Where ``model`` comes from, if it was compressed.
 
     Raises:
@@ -216,23 +218,26 @@ def rewrite(
     if smaller is not None:
         context, done = replace(context, learned=smaller.learned), smaller.done
 
-    def refold(spared: frozenset[str]) -> Candidate:
+    def refold(spared: Mapping[str, str]) -> Candidate:
         return _fold(plan, (model, done), replace(context, spared=spared), lossless=False)
 
-    whole = refold(frozenset())
+    whole = refold({})
     found = [whole]
     if whole.lossy:
         found.append(_fold(plan, (model, done), context, lossless=True))
     return Rewritten(plan, signature, tuple(found), refold)
 
 
-def _context(plan: Plan, signature: Signature, calibration: Dataset | None) -> Context:
+def _context(plan: Plan, signature: Signature, calibration: Dataset | Record | None) -> Context:
     """Return what the steps of ``plan`` may know."""
     if calibration is None:
         return Context(plan.target)
+    if isinstance(calibration, Record):
+        return Context(plan.target, Kept(calibration).measure)
     histograms = any(getattr(bound.step, "ranges", SAFE) != SAFE for bound in plan.graph)
     seen = Evidence(plan.target, signature, calibration, histograms=histograms)
-    return Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
+    context = Context(plan.target, seen.measure, seen.pick, seen.rows, second=seen.moments)
+    return replace(context, power=seen.power)
 
 
 def _check_opset(model: ir.Model, target: Target) -> None:
@@ -293,7 +298,7 @@ def _fold(
         if _is_lossy(bound):
             _account(report, left)
         lossy = lossy or (_is_lossy(bound) and any(not edit.left for edit in report.edits))
-    spared = tuple(sorted(context.spared)) if lossy else ()
+    spared = dict(sorted(context.spared.items())) if lossy else {}
     data, told = _frozen(to_bytes(current, plan.target.max_ir), plan if lossy else None)
     return Candidate(
         _name(current, spared, lossy=lossy),
@@ -332,14 +337,15 @@ def _still_left(model: ir.Model, left: dict[str, str]) -> dict[str, str]:
     return {name: why for name, why in left.items() if final.get(name) in {"float32", "float16"}}
 
 
-def _name(model: ir.Model, spared: tuple[str, ...], *, lossy: bool) -> str:
+def _name(model: ir.Model, spared: Mapping[str, str], *, lossy: bool) -> str:
     """Name a candidate after the precisions in it, such as ``int8 and float16``."""
     found = {kind for counts in precisions(model).values() for kind in counts}
-    narrow = sorted(found & {"int8", "int4", "float16"}, reverse=True)
+    narrow = sorted(found & {"int16", "int8", "int4", "float16"}, reverse=True)
     if not (lossy and narrow):
         return "float32 with changed weights" if lossy else "float32"
     name = " and ".join(narrow)
-    return f"{name} with {len(spared)} nodes in float" if spared else name
+    left = sum(kind != "int16" for kind in spared.values())
+    return f"{name} with {left} nodes in float" if left else name
 
 
 def _is_lossy(bound: Bound) -> bool:

@@ -8,7 +8,7 @@ from edgepack.base import units
 from edgepack.base.errors import GateError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
-from edgepack.gate import speed
+from edgepack.gate import mixed, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
@@ -47,6 +47,7 @@ class Chosen:
         refusals: Why each better candidate does not ship, without figures of a clock.
         speed: What is known of speed, a sentence.
         sentences: What was found and decided, in order.
+        mixed: Precisions by node of each candidate that was selected node by node.
     """
 
     candidate: Candidate
@@ -57,6 +58,7 @@ class Chosen:
     refusals: tuple[str, ...]
     speed: str
     sentences: tuple[str, ...]
+    mixed: Mapping[str, Mapping[str, str]]
 
 
 def mode(target: Target) -> Options:
@@ -188,19 +190,31 @@ class Chooser:
         if not isinstance(items, Dataset) or len(set(items.contents.groups)) < _FEWEST_GROUPS:
             return None
         split = hold_out(items, 2 / 3)
-        for candidate in gentler(self._rewritten, list(split.fit), self._options):
-            if candidate.name in self._found.barred:
-                continue
-            if not self._judge(candidate, split.fit)[0].passed:
-                continue
-            judged, scored = self._judge(candidate, split.held)
-            if not judged.passed:
-                self._refuse(candidate, judged.sentence)
-                return None
-            self._say(f"{candidate.name} passes: {judged.sentence}")
-            return self._ship(candidate, judged, scored, split.held)
-        self._say("leaving up to half of its nodes in float does not make it accurate enough")
-        return None
+        candidate = self._selected(split.fit)
+        if candidate is None:
+            self._say("leaving more of its nodes in float does not make it accurate enough")
+            return None
+        judged, scored = self._judge(candidate, split.held)
+        if not judged.passed:
+            self._refuse(candidate, judged.sentence)
+            return None
+        self._say(f"{candidate.name} passes: {judged.sentence}")
+        return self._ship(candidate, judged, scored, split.held)
+
+    def _selected(self, items: Dataset) -> Candidate | None:
+        """Return the first candidate between all integers and float that passes on ``items``."""
+
+        def passes(each: Candidate) -> bool:
+            barred = each.name in self._found.barred
+            return not barred and self._judge(each, items)[0].passed
+
+        mixer = mixed.Mixer(self._rewritten, self._terms, self._options, self._say, self._tell)
+        if mixer.step is None:
+            return next(filter(passes, gentler(self._rewritten, list(items), self._options)), None)
+        found = mixer.select(list(items), passes, self._found.barred)
+        if found is not None:
+            self._found.mixed[found.name] = found.spared
+        return found
 
     def _ship(
         self, candidate: Candidate, judged: Judged, scored: Scored, items: Items
@@ -234,6 +248,7 @@ class Chooser:
             tuple(found.refusals),
             about,
             tuple(found.sentences),
+            dict(found.mixed),
         )
 
     def _or_quicker(self, passed: _Passed, items: Items) -> _Passed:
@@ -298,7 +313,7 @@ class Chooser:
         """Judge what a clock said, now or in the build that is replayed."""
         result, limit = clocked.comparison, self._terms.max_latency
         if result is not None and result.verdict != "not slower":
-            self._refuse(candidate, _verdict(candidate, result), clocked=True)
+            self._refuse(candidate, speed.sentence(candidate.name, result), clocked=True)
             return False
         if limit is not None and clocked.latency is not None and clocked.latency > limit:
             took = f"{units.duration(clocked.latency)} at the 90th percentile"
@@ -320,7 +335,9 @@ class Chooser:
         terms, target = self._terms, self._rewritten.plan.target
         if terms.replayed is not None:
             known = terms.replayed.get(candidate.name, Clocked())
-            about = "" if known.comparison is None else _verdict(candidate, known.comparison)
+            about = (
+                "" if known.comparison is None else speed.sentence(candidate.name, known.comparison)
+            )
             return known, about or "replayed: no clock was asked"
         reason = speed.not_a_device(self._runtime)
         comparison, about = None, "not asked: size comes first"
@@ -331,7 +348,7 @@ class Chooser:
             self._say(f"speed {about}")
         elif self._is_timed:
             comparison = self._compare(candidate, items)
-            about = _verdict(candidate, comparison)
+            about = speed.sentence(candidate.name, comparison)
             self._say(about)
         latency = None
         if terms.max_latency is not None:  # that this machine is a device was checked before
@@ -372,12 +389,5 @@ class _Found:
     refusals: list[str] = field(default_factory=list)
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
+    mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)
-
-
-def _verdict(candidate: Candidate, result: speed.Comparison) -> str:
-    low, high = result.interval
-    return (
-        f"{candidate.name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of "
-        f"float32 ({result.clock}, {result.threads} threads): {result.verdict}"
-    )

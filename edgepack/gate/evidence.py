@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
+from edgepack.base.errors import DataError
 from edgepack.calibration.collect import collect
-from edgepack.calibration.moments import Moments, second_moments
+from edgepack.calibration.moments import Moments, mean_squares, second_moments
 from edgepack.calibration.rows import RUNS, Rows, rows
 from edgepack.calibration.statistics import Statistics
+from edgepack.calibration.stored import Record, key_of
 from edgepack.data.samples import Dataset, Item
+from edgepack.graph.write import to_bytes
 from edgepack.quantization.choose import choose
 from edgepack.quantization.scheme import scheme_for
 from edgepack.spec.signature import Signature
@@ -34,6 +39,7 @@ class Evidence:
         self._seen: dict[str, Statistics] = {}
         self._chosen: dict[str, str] = {}
         self._moments: dict[str, Moments] = {}
+        self._power: dict[str, npt.NDArray[np.float64]] = {}
         self._few: list[Item] = []
 
     def measure(self, draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
@@ -60,6 +66,14 @@ class Evidence:
         self._moments.update(second_moments(draft, new, self._calibration, self._signature))
         return {name: self._moments[name] for name in nodes}
 
+    def power(
+        self, draft: ir.Model, nodes: tuple[str, ...], /
+    ) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Return mean squares of the inputs of nodes; see ``passes.Power``."""
+        new = [name for name in nodes if name not in self._power]
+        self._power.update(mean_squares(draft, new, self._calibration, self._signature))
+        return {name: self._power[name] for name in nodes}
+
     def rows(self, draft: ir.Model, tensors: tuple[str, ...], /) -> Mapping[str, tuple[Rows, ...]]:
         """Return what stands in tensors on a few samples; see ``passes.Replay``."""
         if not self._few:  # kept: some steps ask once a layer, and reading may mean decoding
@@ -70,6 +84,39 @@ class Evidence:
                 if left <= 0:
                     break
         return rows(draft, tensors, self._few, self._signature)
+
+
+class Kept:
+    """Statistics that were measured before; ``measure`` is the callable of a ``Context``."""
+
+    def __init__(self, record: Record) -> None:
+        """Bind what was read."""
+        self._record = record
+        self._same = False
+
+    def measure(self, draft: ir.Model, tensors: tuple[str, ...], /) -> dict[str, Statistics]:
+        """Return the statistics of tensors; see ``passes.Measure``.
+
+        The first graph that asks must be the one that was measured; those after it differ in what
+        is spared, which changes no float tensor.
+
+        Raises:
+            DataError: It is another graph, or a tensor of it was not measured.
+        """
+        self._same = self._same or key_of(to_bytes(draft)) == self._record.key
+        missing = [name for name in tensors if name not in self._record.tensors]
+        if missing or not self._same:
+            why = (
+                f"tensor {missing[0]!r} was not measured"
+                if self._same
+                else "another graph was measured"
+            )
+            raise DataError(
+                "E-STATS-KEY",
+                f"the statistics given do not fit the model: {why}",
+                hint="calibrate this model with the same --recipe and --target as the build",
+            )
+        return {name: self._record.tensors[name] for name in tensors}
 
 
 def spread(calibration: Dataset, most: int) -> Dataset:

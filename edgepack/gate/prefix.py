@@ -46,7 +46,7 @@ def prefixes(rewritten: Rewritten, whole: Candidate) -> Iterator[Candidate]:
         if node.op_type == "Conv" and node.name in integers
     ]
     for count in range(1, min(MOST, len(convolutions) - 1) + 1):
-        spared = frozenset(whole.spared) | frozenset(convolutions[:count])
+        spared = {**whole.spared, **dict.fromkeys(convolutions[:count], "float")}
         yield replace(
             rewritten.refold(spared), name=f"{whole.name} behind {count} float convolutions"
         )

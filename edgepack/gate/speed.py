@@ -104,3 +104,12 @@ def _word(verdict: Verdict) -> str:
     if high < 1 + _BARS.tolerate:
         return "not slower"
     return "slower" if low > 1 + _BARS.tolerate else "inconclusive"
+
+
+def sentence(name: str, result: Comparison) -> str:
+    """Say what a clock said of the candidate called ``name``."""
+    low, high = result.interval
+    return (
+        f"{name} takes {result.ratio:.3f} [{low:.3f}, {high:.3f}] of the time of float32 "
+        f"({result.clock}, {result.threads} threads): {result.verdict}"
+    )

@@ -1,9 +1,10 @@
 """What must hold for an artifact to ship, and what a clock said of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from edgepack.bench.price import Price
 from edgepack.data.metrics import Metric
 from edgepack.gate.speed import Comparison
 
@@ -34,6 +35,8 @@ class Terms:
         max_size: Bytes of the model file, None for no limit.
         max_latency: Seconds at the 90th percentile on this machine, None for no limit.
         replayed: What a clock said in an earlier build, by candidate; None to measure.
+        price: A clock of the target, for the nodes of mixed precision; None where there is none.
+        mixed: Candidate -> node -> precision, as an earlier build selected them.
     """
 
     metric: Metric | None = None
@@ -44,3 +47,5 @@ class Terms:
     max_size: int | None = None
     max_latency: float | None = None
     replayed: Mapping[str, Clocked] | None = None
+    price: Price | None = None
+    mixed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

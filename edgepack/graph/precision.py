@@ -45,9 +45,9 @@ def integer_nodes(model: ir.Model) -> tuple[str, ...]:
 
 
 def whole_precision(node: ir.Node) -> str:
-    """Return the type that a node computes in: ``int8``, ``int4``, ``float16``, ``float32`` ..."""
+    """Return the type that a node computes in: ``int8``, ``int4``, ``int16``, ``float32`` ..."""
     if node.op_type in _INTEGER or _fused(node) or _taken_in(node):
-        return "int8"
+        return "int16" if _reads_words(node) else "int8"
     if stored := _stored_bits(node):
         return stored
     fed = [value for value in node.inputs if value is not None and value.const_value is None]
@@ -76,6 +76,16 @@ def _fused(node: ir.Node) -> bool:
     if node.op_type in WEIGHTED - INTEGER_OUTPUT:
         return True
     return node.op_type in INTEGER_OUTPUT | CARRIERS and _ends_in_codes(node)
+
+
+def _reads_words(node: ir.Node) -> bool:
+    """Whether the codes of what an integer node reads have 16 bits."""
+    source = node.inputs[0]
+    maker = None if source is None else source.producer()
+    if maker is not None and maker.op_type in WEIGHTED:  # of a clamp that it takes in
+        return _reads_words(maker)
+    zero = maker.inputs[2] if maker is not None and len(maker.inputs) > 2 else None
+    return zero is not None and zero.dtype in {ir.DataType.INT16, ir.DataType.UINT16}
 
 
 def _taken_in(node: ir.Node) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
 from edgepack.data import metrics
+from edgepack.intake import stored as intake_stored
 from edgepack.intake.clock import asks_clock, price
 from edgepack.intake.request import PROGRAMS, Job, Request
 from edgepack.plan import Plan, plan
@@ -250,6 +251,11 @@ def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan
         path = folders[what] / reference
         if not _exists(path):
             raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=_beside(path))
+    for file in (getattr(b.step, "sensitivity", "") for item in plans for b in item.graph):
+        if file:
+            _check_path(Path(file), "sensitivity file")
+    if (kept := intake_stored.path_of(request.calib, folders["calib"])) is not None:
+        intake_stored.check(plans, kept)
     static = any(step.use == "quantize_static" for item in plans for step in item.graph)
     if request.require == "int8" and request.calib is None and static:
         raise DataError(

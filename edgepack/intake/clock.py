@@ -24,18 +24,26 @@ def price(plan: Plan, on: tuple[str, ...]) -> Price:
     Raises:
         MachineError: There is none.
     """
+    if (found := at_hand(plan, on)) is None:
+        reason = machine.missing(runtime_of(plan.target))
+        raise MachineError(
+            "E-DEVICE",
+            f"pruning to a latency needs a device of {plan.target.name}: {reason}",
+            hint="add --on ssh://[user@]host, or ask for macs instead of latency",
+        )
+    return found
+
+
+def at_hand(plan: Plan, on: tuple[str, ...]) -> Price | None:
+    """Return the clock of this machine, or of a device, that stands for the plan's target."""
     needs = runtime_of(plan.target)
-    if not (reason := machine.missing(needs)):
+    if not machine.missing(needs):
         return Price()
     for name in on:
         device = devices.open_device(name)
         if isinstance(device, Timing) and not devices.lacks(device, needs):
             return Price(device)
-    raise MachineError(
-        "E-DEVICE",
-        f"pruning to a latency needs a device of {plan.target.name}: {reason}",
-        hint="add --on ssh://[user@]host, or ask for macs instead of latency",
-    )
+    return None
 
 
 def asks_clock(plan: Plan) -> bool:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from edgepack.base.errors import DataError
+from edgepack.calibration.stored import Record
 from edgepack.data.lint import Inspection, compare_ranges, inspect
 from edgepack.data.samples import Dataset, open_dataset
 from edgepack.data.split import hold_out, refuse_overlap
+from edgepack.intake import stored
 from edgepack.intake.request import Job
 from edgepack.spec.signature import Signature
 from edgepack.spec.step import Skip
@@ -16,7 +18,7 @@ class Data:
     """What calibrates and what judges; the two share no sample.
 
     Attributes:
-        calibration: None where nothing static can be quantized.
+        calibration: Where there are none, and no statistics, nothing static can be quantized.
         judge: What accuracy or fidelity is reported on; None where there are no data at all.
         labelled: Whether ``judge`` is the user's evaluation set, scored by the metric.
         calibration_sha256: Digest of all calibration data given, empty without.
@@ -24,6 +26,7 @@ class Data:
         training: What compression trains on; shares no sample with ``judge``.
         training_sha256: Its digest, empty without.
         notes: Sentences for the user and the manifest.
+        statistics: What was measured before on calibration data that are not at hand.
     """
 
     calibration: Dataset | None = None
@@ -34,6 +37,7 @@ class Data:
     training: Dataset | None = None
     training_sha256: str = ""
     notes: tuple[str, ...] = ()
+    statistics: Record | None = None
 
 
 def load(job: Job, signature: Signature) -> Data:
@@ -43,14 +47,9 @@ def load(job: Job, signature: Signature) -> Data:
         DataError: They do not fit the model, are degenerate, or overlap.
     """
     request = job.request
-    calibration = judge = None
+    judge = scored = None
     scores, notes = request.evaluation is not None, list[str]()
-    seen = scored = None
-    if request.calib is not None:
-        calibration = open_dataset(
-            request.calib, signature, labelled=False, folder=job.data_folders["calib"]
-        )
-        seen = inspect(calibration, "calibration")
+    calibration, statistics, seen = _calibration(job, signature)
     if request.evaluation is not None:
         asks = job.metric is not None and job.metric.needs_labels
         if asks and request.metric is None and not _has_labels(job, signature):
@@ -84,7 +83,21 @@ def load(job: Job, signature: Signature) -> Data:
         training,
         trained.sha256 if trained else "",
         tuple(notes),
+        statistics,
     )
+
+
+def _calibration(
+    job: Job, signature: Signature
+) -> tuple[Dataset | None, Record | None, Inspection | None]:
+    """Open the calibration data, or the statistics that stand for them."""
+    calib, folder = job.request.calib, job.data_folders["calib"]
+    if calib is None:
+        return None, None, None
+    if (kept := stored.path_of(calib, folder)) is not None:
+        return None, *stored.load(kept, job.plans)
+    calibration = open_dataset(calib, signature, labelled=False, folder=folder)
+    return calibration, None, inspect(calibration, "calibration")
 
 
 def _training(job: Job, signature: Signature) -> tuple[Dataset | None, Inspection | None]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.calibration.moments import Moments
@@ -54,6 +56,16 @@ class Second(Protocol):
         ...
 
 
+class Power(Protocol):
+    """Collects mean squares of inputs; bound to the calibration data by the build."""
+
+    def __call__(
+        self, model: ir.Model, nodes: tuple[str, ...], /
+    ) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Return the mean squares ``(groups, K)`` of what each node multiplies by its weight."""
+        ...
+
+
 class Choose(Protocol):
     """Picks a range method for each tensor; bound to a few calibration samples by the build."""
 
@@ -81,8 +93,10 @@ class Context:
         measure: Runs the calibration data through a model; None where there are none.
         choose: Picks range methods by what they cost; None where nobody asked for it.
         rows: Shows what stands in tensors on a few samples; None where there are none.
-        spared: Nodes, by name, that the gate of accuracy or of speed leaves in float.
+        spared: Nodes, by name, that the gate of accuracy or of speed keeps out of int8, and what
+            they compute in: ``int16``, ``float32``, or ``float``, as wide as other steps leave it.
         second: Runs the calibration data for second moments; None where there are none.
+        power: Runs them for mean squares, which take far less; None where there are none.
         learned: Scales that belong to the trained weights; empty where nothing was trained so.
     """
 
@@ -90,8 +104,9 @@ class Context:
     measure: Measure | None = None
     choose: Choose | None = None
     rows: Replay | None = None
-    spared: frozenset[str] = frozenset()
+    spared: Mapping[str, str] = field(default_factory=dict)
     second: Second | None = None
+    power: Power | None = None
     learned: Learned = field(default_factory=Learned)
 
 

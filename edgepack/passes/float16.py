@@ -63,6 +63,8 @@ class Float16(Step, frozen=True):
         chosen: set[ir.Node] = set()
         for node in model.graph:
             reason = "excluded by the recipe" if node.name in self.exclude else _why_not(node)
+            if ctx.spared.get(str(node.name)) == "float32":
+                reason = "spared by the gate"
             if not reason:
                 chosen.add(node)
             elif node.op_type not in _KEEP and not restores(node) and _is_float(node.outputs[0]):

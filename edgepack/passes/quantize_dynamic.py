@@ -8,7 +8,7 @@ Source: onnxruntime docs, Quantize ONNX Models (dynamic quantization for RNNs an
 figures: ``python benchmarks/integer_forms.py``, benchmarks/results/integer_forms.json.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import ClassVar, Literal, Self
 
 import onnx_ir as ir
@@ -89,7 +89,7 @@ class QuantizeDynamic(Step, frozen=True):
         names = [label(node) for node in wanted if not self._why_not(node, ctx.spared)]
         return ctx.second(model, tuple(names))
 
-    def _why_not(self, node: ir.Node, spared: frozenset[str]) -> str:
+    def _why_not(self, node: ir.Node, spared: Collection[str]) -> str:
         """Return the reason to leave ``node`` in float, or an empty string."""
         if node.name in self.exclude:
             return "excluded by the recipe"

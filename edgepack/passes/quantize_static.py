@@ -51,6 +51,11 @@ class QuantizeStatic(Step, frozen=True):
     rounding: Literal["gptq", "nearest"] = "nearest"
     keeps: ClassVar[Keeps] = "interface"
 
+    @property
+    def replays(self) -> bool:
+        """Whether the step looks at samples themselves, besides their statistics."""
+        return self.correct_bias
+
     def fit(self, target: Target) -> Self | Skip:
         """Skip where the target has no integer kernels that pay."""
         if target.int8 is None:

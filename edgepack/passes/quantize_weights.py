@@ -8,7 +8,7 @@ by GPTQ, which makes up for errors on the inputs that were seen; else to nearest
 least error.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 import msgspec
@@ -57,6 +57,11 @@ class QuantizeWeights(Step, frozen=True):
         if self.block & (self.block - 1):
             raise ValueError(f"block is a power of two, not {self.block}")
 
+    @property
+    def replays(self) -> bool:
+        """Whether the step looks at samples themselves."""
+        return self.bits == 4 and self.rounding == "gptq"
+
     def fit(self, target: Target) -> Self | Skip:
         """Skip where it was not seen that the provider unpacks weights once, or at all."""
         if target.provider != "CPUExecutionProvider":
@@ -93,7 +98,7 @@ class QuantizeWeights(Step, frozen=True):
         ]
         return ctx.second(model, tuple(wanted))
 
-    def _why_not(self, node: ir.Node, spared: frozenset[str]) -> str:
+    def _why_not(self, node: ir.Node, spared: Collection[str]) -> str:
         """Return the reason to leave the weights of ``node`` in float, or an empty string."""
         if node.name in self.exclude:
             return "excluded by the recipe"

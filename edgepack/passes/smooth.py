@@ -44,6 +44,7 @@ class Smooth(Step, frozen=True):
     min_size: int = 16384
     keeps: ClassVar[Keeps] = "values"
     prepares: ClassVar[bool] = True
+    replays: ClassVar[bool] = True
 
     def fit(self, target: Target) -> Self | Skip:
         """Skip where nothing will be rounded."""

@@ -5,8 +5,10 @@ and a runtime makes a sparse weight dense when it loads. What makes a run faster
 that are gone (``remove_dead_channels``). Before a quantizer, a zero stays a zero: codes of weights
 are symmetric.
 
-Source: Han et al. 2015, arXiv:1506.02626, section 3 (magnitude, here without retraining); Zhou et
-al. 2021, arXiv:2102.04010 (two of four).
+Source: Han et al. 2015, arXiv:1506.02626, section 3 (magnitude, here without retraining); LeCun et
+al. 1989, "Optimal Brain Damage", section 2.2, and Sun et al. 2023, arXiv:2306.11695, eq. (1)
+(weighted by the inputs, here ranked over a tensor); Zhou et al. 2021, arXiv:2102.04010 (two of
+four).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,14 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgepack.calibration.operands import why_not_rows
 from edgepack.graph.constants import Array, add_constant, constant
-from edgepack.graph.lookup import check_nodes
+from edgepack.graph.lookup import check_nodes, label
 from edgepack.graph.storage import Storage
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.quantization.stored import output_axes, weights_of
 from edgepack.spec.step import Step
 
 Dropped = npt.NDArray[np.bool_]
+Power = npt.NDArray[np.float64]
 
 _FLOATS = (np.float32, np.float64, np.float16)
 
@@ -36,6 +40,11 @@ class Sparsify(Step, frozen=True):
         error: The most that a weight, or all of them together, may change:
             ``|dropped| / |weight|`` in the 2-norm.
         scope: Whether both limits hold in each tensor, or over all of them together.
+        weighting: ``second_moments`` multiplies each entry by the root mean square of what it is
+            multiplied with in calibration, so that what goes is what moves the product least, and
+            ``error`` limits the change of the product, were inputs uncorrelated. Weights whose
+            inputs cannot be sampled (recurrent ones, say) count by magnitude, and so do all where
+            there are no calibration data.
         pattern: ``2:4`` zeroes the two smaller of every four along the inputs of an output
             channel, whatever ``fraction`` says.
         storage: ``auto`` keeps each weight in the form that takes fewer deflated bytes,
@@ -47,6 +56,7 @@ class Sparsify(Step, frozen=True):
     fraction: float = 0.5
     error: float = 1.0
     scope: Literal["tensor", "global"] = "tensor"
+    weighting: Literal["magnitude", "second_moments"] = "magnitude"
     pattern: Literal["unstructured", "2:4"] = "unstructured"
     storage: Storage = "auto"
     min_size: int = 1024
@@ -64,7 +74,8 @@ class Sparsify(Step, frozen=True):
         check_nodes(model.graph, self.exclude)
         found = self._weights(model.graph)
         arrays = {value: array for value in found if (array := constant(value)) is not None}
-        for value, dropped in self._choose(arrays, found).items():
+        weighed = self._weighed(model, ctx, arrays)
+        for value, dropped in self._choose(weighed, found).items():
             array = arrays[value]
             new = int(np.count_nonzero(array[dropped]))
             if new:
@@ -72,7 +83,8 @@ class Sparsify(Step, frozen=True):
                 kept = add_constant(model.graph, f"{value.name}.sparse", sparse)
                 ir.convenience.replace_all_uses_with(value, kept)
                 zeros = int(np.count_nonzero(sparse == 0))
-                yield Edit(found[value].name or "?", f"{zeros} of {array.size} weights are zero")
+                said = f"{zeros} of {array.size} weights are zero"
+                yield Edit(found[value].name or "?", f"{said}{self._want(ctx)}")
 
     def _weights(self, graph: ir.Graph) -> dict[ir.Value, ir.Node]:
         """Return the weights to thin out, each with the first node that reads it as one."""
@@ -92,6 +104,30 @@ class Sparsify(Step, frozen=True):
                 ):
                     found.setdefault(value, node)
         return found
+
+    def _want(self, ctx: Context) -> str:
+        """Return what an edit adds where weights could not be weighed as asked."""
+        lacking = self.weighting == "second_moments" and ctx.power is None
+        return ", by magnitude for want of calibration data" if lacking else ""
+
+    def _weighed(
+        self, model: ir.Model, ctx: Context, arrays: Mapping[ir.Value, Array]
+    ) -> Mapping[ir.Value, Array]:
+        """Return each weight times the root mean square of its inputs, where that is asked."""
+        if self.weighting == "magnitude" or ctx.power is None:
+            return arrays
+        readers = {
+            value: [user for user, _ in value.uses() if _sampled(user, model.graph)]
+            for value in arrays
+        }
+        asked = dict.fromkeys(label(user) for users in readers.values() for user in users)
+        power = ctx.power(model, tuple(asked))
+        weighed = dict(arrays)
+        for value, users in readers.items():
+            if users:  # several share it: their inputs add up
+                squares = sum(_as_stored(power[label(user)], user, arrays[value]) for user in users)
+                weighed[value] = arrays[value] * np.sqrt(squares)
+        return weighed
 
     def _choose(
         self, arrays: Mapping[ir.Value, Array], readers: Mapping[ir.Value, ir.Node]
@@ -119,6 +155,20 @@ class Sparsify(Step, frozen=True):
         ends = np.cumsum([array.size for array in arrays])[:-1]
         parts = np.split(dropped, ends)
         return [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
+
+
+def _sampled(node: ir.Node, graph: ir.Graph) -> bool:
+    """Whether calibration shows what ``node`` multiplies by its weight."""
+    return node.graph is graph and not why_not_rows(node)
+
+
+def _as_stored(power: Power, node: ir.Node, weight: Array) -> Power:
+    """Return mean squares ``(groups, K)`` so that they broadcast with the weight of ``node``."""
+    if node.op_type == "Conv":
+        rows = np.repeat(power, len(weight) // len(power), axis=0)
+        return rows.reshape(weight.shape)
+    (outputs,) = output_axes(node)
+    return np.expand_dims(power[0], outputs)
 
 
 def _two_of_four(array: Array, node: ir.Node) -> Dropped:

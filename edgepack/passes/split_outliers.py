@@ -40,6 +40,7 @@ class SplitOutliers(Step, frozen=True):
     min_size: int = 131072
     keeps: ClassVar[Keeps] = "values"
     prepares: ClassVar[bool] = True
+    replays: ClassVar[bool] = True
 
     def fit(self, target: Target) -> Self | Skip:
         """Skip where nothing will be rounded."""

@@ -41,10 +41,10 @@ def activation_scale(bounds: tuple[float, float], scheme: Scheme) -> ActivationS
     low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
     info = np.iinfo(scheme.activations)
     if scheme.symmetric:
-        scale = np.float32(max(-low, high, _SMALLEST_SPAN) / 127)
+        scale = np.float32(max(-low, high, _SMALLEST_SPAN) / info.max)
         zero = 0
     else:
-        scale = np.float32(max(high - low, _SMALLEST_SPAN) / 255)
+        scale = np.float32(max(high - low, _SMALLEST_SPAN) / (info.max - info.min))
         zero = int(np.clip(np.rint(info.min - low / float(scale)), info.min, info.max))
     return ActivationScale(np.asarray(scale), np.asarray(zero, scheme.activations))
 

@@ -1,6 +1,6 @@
 """The integer types that a target wants."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,8 @@ class Scheme:
     """How real tensors become bytes.
 
     Attributes:
-        activations: ``uint8`` or ``int8``.
-        symmetric: Whether activations have zero point 0 and a range of +-127.
+        activations: ``uint8`` or ``int8``; ``uint16`` or ``int16`` of a node that needs them.
+        symmetric: Whether activations have zero point 0 and a range of +-127, or +-32767.
         weights: ``int8`` (zero point 0) or ``uint8`` (zero point 128); codes stay in +-127.
         depthwise: The same of depthwise convolutions.
         pair_law: Whether weights must keep u8*s8 pair sums within 16 bits.
@@ -42,3 +42,9 @@ def scheme_for(facts: Int8) -> Scheme:
         pair_law=facts.saturating and facts.activations == "uint8" and facts.weights == "int8",
         integer_bias=facts.bias == "int32",
     )
+
+
+def wide(scheme: Scheme) -> Scheme:
+    """Return the same with activations of 16 bits; no kernel adds two such products in 16 bits."""
+    kind = {"uint8": np.uint16, "int8": np.int16}[scheme.activations.name]
+    return replace(scheme, activations=np.dtype(kind), pair_law=False)

@@ -162,6 +162,7 @@ def report(digest: str, parts: Parts, barred: dict[str, str], seconds: dict[str,
         seconds=seconds,
         decided=dict(parts.origin.decided),
         tuned=parts.tuned,
+        mixed={name: dict(each) for name, each in chosen.mixed.items()},
     )
 
 

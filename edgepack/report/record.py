@@ -53,6 +53,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seconds: CPU seconds per phase of the build.
         decided: What a clock led to while compressing, by step.
         tuned: What was found about session options, None where nobody asked.
+        mixed: Candidate -> node -> precision, of each that was selected node by node.
     """
 
     format: Literal["edgepack-report/1"]
@@ -69,6 +70,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: dict[str, float]
     decided: dict[str, Removed] = {}
     tuned: Tuned | None = None
+    mixed: dict[str, dict[str, str]] = {}
 
 
 def encode(report: Report) -> bytes:

@@ -27,8 +27,15 @@ QEMU = "qemu-aarch64"
 RUNTIME_LIBRARY = "libonnxruntime.so.1"
 """Its SONAME."""
 
-_NATIVE = Path(__file__).parent / "native"
-_FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+RUNNER = ("runner.c", "timer.c", "model.c", "wire.c")
+"""Sources of the runner, in ``NATIVE``."""
+
+NATIVE = Path(__file__).parent / "native"
+"""Where our C programs are."""
+
+FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+"""For them."""
+
 _CROSS_COMPILER = "aarch64-linux-gnu-gcc"
 _APT = (
     "apt-get install qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross "
@@ -36,7 +43,7 @@ _APT = (
 )
 _PREPARE = "edgepack devices prepare qemu"
 # The tags that the wheels have carried; glibc newer than 2.28 might outrun the cross libraries.
-_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux2014")
 _LIBRARY_LIMIT = 500_000_000  # bytes; onnxruntime 1.32 has 27 million
 
 
@@ -142,32 +149,38 @@ def _make(folder: Path) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=folder.parent) as draft:
         parts = Path(draft, "parts")
         yield f"fetching onnxruntime {version('onnxruntime')} for aarch64"
-        _fetch_runtime(parts / "ort", Path(draft))
+        fetch_runtime(parts / "ort", "aarch64")
         yield "building the runner and the counting plugin"
         _build(parts)
         for name, cpu in emulated_cpus.CPUS.items():
             emulated_cpus.write_sysroot(parts / "sysroots" / name, cpu, Path("../../ort"))
-        _publish(parts, folder)
+        publish(parts, folder)
 
 
 def _folder(cache: Path | None) -> Path:
     """Return the folder named after the version of the runtime and all that we put around it."""
-    digest = hashlib.sha256(repr(_FLAGS).encode())
-    for path in (*sorted(_NATIVE.glob("*.[ch]")), Path(emulated_cpus.__file__)):
+    digest = hashlib.sha256(repr(FLAGS).encode())
+    for path in (*sorted(NATIVE.glob("*.[ch]")), Path(emulated_cpus.__file__)):
         digest.update(path.read_bytes())
     key = f"onnxruntime-{version('onnxruntime')}-{digest.hexdigest()[:16]}"
     return (cache or default_cache()).absolute() / "qemu" / key
 
 
-def _fetch_runtime(folder: Path, scratch: Path) -> None:
-    """Put the aarch64 library of the installed version into ``folder``."""
+def fetch_runtime(folder: Path, arch: str) -> None:
+    """Put the library of the installed version, for the architecture, into ``folder``.
+
+    Raises:
+        MachineError: It cannot be downloaded.
+        SafetyError: The wheel that came is not what it should be.
+    """
     wanted = f"onnxruntime=={version('onnxruntime')}"
     command = [sys.executable, "-m", "pip", "download", wanted, "--no-deps", "--only-binary=:all:"]
-    command += [f"--platform={name}" for name in _PLATFORMS]
-    command += ["--quiet", "--no-input", "--disable-pip-version-check", f"--dest={scratch}"]
-    _call(command, f"fetch {wanted} for aarch64", "look at pip's index settings and the network")
-    library = library_in_wheel(next(scratch.glob("onnxruntime-*.whl")))
-    folder.mkdir(parents=True)
+    command += [f"--platform={name}_{arch}" for name in _PLATFORMS]
+    with tempfile.TemporaryDirectory(prefix="edgepack-wheel-") as scratch:
+        command += ["--quiet", "--no-input", "--disable-pip-version-check", f"--dest={scratch}"]
+        call(command, f"fetch {wanted} for {arch}", "look at pip's index settings and the network")
+        library = library_in_wheel(next(Path(scratch).glob("onnxruntime-*.whl")))
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / RUNTIME_LIBRARY).write_bytes(library)
 
 
@@ -189,24 +202,28 @@ def library_in_wheel(wheel: Path) -> bytes:
 
 
 def _build(parts: Path) -> None:
-    runner = [_CROSS_COMPILER, *_FLAGS, "-DREGION_MARKERS"]
-    runner += [str(_NATIVE / "runner.c"), str(_NATIVE / "wire.c"), "-o", str(parts / "runner")]
+    runner = [_CROSS_COMPILER, *FLAGS, "-DREGION_MARKERS", *(str(NATIVE / name) for name in RUNNER)]
+    runner += ["-o", str(parts / "runner")]
     runner += [f"-L{parts / 'ort'}", f"-l:{RUNTIME_LIBRARY}"]
-    plugin = ["gcc", *_FLAGS, "-shared", "-fPIC", str(_NATIVE / "plugin.c")]
+    plugin = ["gcc", *FLAGS, "-shared", "-fPIC", str(NATIVE / "plugin.c")]
     plugin += ["-o", str(parts / "plugin.so")]
-    _call(runner, "build the arm64 runner", _APT)
-    _call(plugin, "build the counting plugin", _APT)
+    call(runner, "build the arm64 runner", _APT)
+    call(plugin, "build the counting plugin", _APT)
 
 
-def _call(command: list[str], purpose: str, hint: str) -> None:
-    """Run a program of the system to the end; its last line explains a failure."""
+def call(command: list[str], purpose: str, hint: str) -> None:
+    """Run a program of the system to the end.
+
+    Raises:
+        MachineError: It fails; its last line explains why.
+    """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise MachineError("E-QEMU", f"cannot {purpose}: {lines[-1]}", hint=hint)
+        raise MachineError("E-PREPARE", f"cannot {purpose}: {lines[-1]}", hint=hint)
 
 
-def _publish(parts: Path, folder: Path) -> None:
+def publish(parts: Path, folder: Path) -> None:
     """Rename the finished parts into place; another process may have been first."""
     try:
         parts.rename(folder)

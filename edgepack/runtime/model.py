@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.base.errors import DataError, MachineError, SafetyError, nearest
-from edgepack.bundle.golden import SelfTest, judge
+from edgepack.bundle.golden import Golden, SelfTest, judge
 from edgepack.bundle.open import Bundle, open_bundle
 from edgepack.bundle.signature import Key
 from edgepack.runtime import machine
@@ -30,18 +30,17 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, session: Session) -> None:
-        self._bundle = bundle
+        # Not the bundle itself: its copy of the model has served, and goes.
+        self._manifest, self._golden = bundle.manifest, bundle.golden
         self._session = session
         self._where = str(bundle.path)
         self._carry = Carry(Signature(self.inputs, self.outputs, dict(self.state)))
-        rule = bundle.preprocess
-        face = self._carry.signature
-        self._raw = None if rule is None else Preprocessor(rule, bundle.extras, face)
+        self._raw = preprocessor(bundle)
 
     @property
     def manifest(self) -> Manifest:
         """What the bundle says of itself."""
-        return self._bundle.manifest
+        return self._manifest
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -67,7 +66,7 @@ class Model:
     @property
     def preprocessing(self) -> Rule | None:
         """How raw input becomes a sample, where the project declared it."""
-        return self._bundle.preprocess
+        return None if self._raw is None else self._raw.rule
 
     def preprocess(self, raw: Raw) -> Sample:
         """Return what the model takes, made from pixels, a text, or one whole frame of sound.
@@ -141,8 +140,8 @@ class Model:
         Raises:
             SafetyError: An output is further from its golden value than its tolerance.
         """
-        golden = self._bundle.golden
-        self._test_preprocessing()
+        golden = self._golden
+        remake_golden(golden, self._raw, self._where)
         outputs = [self._session.run(sample) for sample in golden.samples]
         test = judge(golden, self.manifest.golden.tolerance, outputs)
         test.require(f"{self._where!r} on {machine.arch()}")
@@ -157,17 +156,30 @@ class Model:
             )
         return self._raw
 
-    def _test_preprocessing(self) -> None:
-        """Make the golden samples that come from raw inputs again, bit for bit."""
-        golden, raw = self._bundle.golden, self._raw
-        if raw is None:
-            return
-        for i, stored in enumerate(golden.raw[raw.rule.input]):
-            for name, made in raw.sample(as_raw(raw.rule, stored)).items():
-                if made.tobytes() != golden.inputs[name][i, ...].tobytes():
-                    raise SafetyError(
-                        "E-GOLDEN", f"{self._where!r}: raw input {i} becomes another {name!r} here"
-                    )
+
+def preprocessor(bundle: Bundle) -> Preprocessor | None:
+    """Return what makes samples of raw input, where the bundle says how."""
+    if bundle.preprocess is None:
+        return None
+    manifest = bundle.manifest
+    face = Signature(manifest.inputs, manifest.outputs, dict(manifest.state))
+    return Preprocessor(bundle.preprocess, bundle.extras, face)
+
+
+def remake_golden(golden: Golden, raw: Preprocessor | None, where: str) -> None:
+    """Make the golden samples that come from raw inputs again; nothing to do without a rule.
+
+    Raises:
+        SafetyError: One of them is not the same, bit for bit; ``where`` names the bundle.
+    """
+    if raw is None:
+        return
+    for i, stored in enumerate(golden.raw[raw.rule.input]):
+        for name, made in raw.sample(as_raw(raw.rule, stored)).items():
+            if made.tobytes() != golden.inputs[name][i, ...].tobytes():
+                raise SafetyError(
+                    "E-GOLDEN", f"{where!r}: raw input {i} becomes another {name!r} here"
+                )
 
 
 def load(path: Path | str, *, threads: int | None = None, public_key: Key | None = None) -> Model:

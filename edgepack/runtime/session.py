@@ -109,6 +109,7 @@ class Session:
                 "E-MODEL-LOAD", f"the runtime refuses {where}: {_first_line(error)}"
             ) from error
         self._session.disable_fallback()
+        self._session._model_bytes = None  # noqa: SLF001 - kept for the fallback, as large as it is
         if (running := self._session.get_providers())[0] != options.provider:
             raise _absent(options.provider, running)
         self.inputs = tuple(map(_spec, self._session.get_inputs()))

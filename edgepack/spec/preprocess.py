@@ -5,7 +5,7 @@ for bit, by ``edgepack.load`` and by the generated apps.
 """
 
 from math import isfinite
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -195,6 +195,11 @@ def shape(rule: Rule, spec: TensorSpec) -> tuple[int, ...]:
         return 1, rule.length
     # The frame lies along the last axis; axes before it, the batch among them, have length 1.
     return (*(1 for _ in spec.shape[:-1]), rule.frame)
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of ``preprocess.json`` (draft 2020-12)."""
+    return msgspec.json.schema(Rule)
 
 
 def encode(rule: Rule) -> bytes:

@@ -84,6 +84,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         cores: Cores of the board, where the target is a board.
         int8: Absent where the provider has no integer kernels.
         float16: Whether the kernels compute in float16, from ``min_runtime`` on.
+        int16: Whether kernels multiply 16-bit activations by 8-bit weights. ONNX Runtime's CPU
+            provider has none: it computes such a node in float32, between two conversions.
         sparsity: Pattern of zeros that the kernels exploit.
         cost: CPU of ``emulate`` -> what bounds its speed.
     """
@@ -103,6 +105,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cores: Annotated[int, msgspec.Meta(ge=1)] | None = None
     int8: Int8 | None = None
     float16: bool = False
+    int16: bool = False
     sparsity: Literal["none", "2:4"] = "none"
     cost: dict[str, Cost] | None = None
 

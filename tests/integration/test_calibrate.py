@@ -1,13 +1,18 @@
 """``edgepack calibrate`` and ``edgepack merge``: shards add up to the whole, byte for byte."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import onnx
 import pytest
 
+from edgepack.bundle.open import open_bundle
+from edgepack.calibration import stored
 from tests.projects import stripes, write_stripes
 
 
@@ -59,14 +64,17 @@ def test_one_shard_twice_is_refused(folder: Path) -> None:
         assert not (folder / "twice.stats").exists()
 
 
-def test_statistics_of_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
-    import onnx
-
+def _other_model(folder: Path) -> None:
+    """Write ``other.onnx``: the same nodes and names, other weights."""
     model = onnx.load(folder / "model.onnx")
     for tensor in model.graph.initializer:
         array = onnx.numpy_helper.to_array(tensor)
         tensor.CopyFrom(onnx.numpy_helper.from_array(array * np.float32(1.5), tensor.name))
     onnx.save(model, folder / "other.onnx")
+
+
+def test_statistics_of_other_models_are_refused(folder: Path, tmp_path: Path) -> None:
+    _other_model(folder)
     saved = str(tmp_path / "other.stats")
     edgepack("calibrate", "other.onnx", "--calib", "b.npz", "--save", saved, cwd=folder)
     result = edgepack("merge", "a.stats", saved, "-o", "mixed.stats", cwd=folder)
@@ -94,4 +102,73 @@ def test_a_bad_request_gives_its_exit_code(
     assert result.returncode == code, result.stderr
     assert result.stderr.splitlines()[-2 if "hint" in result.stderr else -1].startswith(
         f"error[{name}]"
+    )
+
+
+def _bundle(
+    folder: Path, *args: str, model: str = "model.onnx"
+) -> subprocess.CompletedProcess[str]:
+    common = ("build", model, "--prefer", "size", "--force", "-q")
+    return edgepack(*common, *args, cwd=folder)
+
+
+def test_a_build_from_statistics_is_the_one_from_the_samples(folder: Path) -> None:
+    """The model is the same to the byte; only what the manifest says of the data differs."""
+    models = []
+    for calib in ("all.npz", "all.stats"):
+        result = _bundle(folder, "-t", "x86_64", "--calib", calib, "--eval", "eval.npz")
+        assert result.returncode == 0, result.stderr
+        bundle = open_bundle(folder / "dist" / "model-x86_64.edgepack")
+        assert bundle.manifest.precision.operators["Conv"] == {"int8": 2}
+        models.append(bundle.model)
+    assert models[0] == models[1]
+    assert "ranges come from statistics of 20 samples" in bundle.manifest.lineage.notes
+
+
+def test_statistics_stand_for_one_graph_alone(folder: Path) -> None:
+    _other_model(folder)
+    result = _bundle(folder, "-t", "x86_64", "--calib", "all.stats", model="other.onnx")
+    assert result.returncode == 4
+    assert result.stderr.startswith(
+        "error[E-STATS-KEY]: the statistics given do not fit the model: another graph"
+    )
+
+
+def test_a_choice_made_on_samples_is_refused(folder: Path) -> None:
+    (folder / "auto.toml").write_text('[[graph]]\nuse = "quantize_static"\nranges = "auto"\n')
+    result = _bundle(folder, "-t", "x86_64", "--calib", "all.stats", "--recipe", "auto.toml")
+    assert result.returncode == 4
+    assert result.stderr.startswith("error[E-STATS]: step quantize_static compares ranges")
+
+
+def test_a_sample_behind_the_statistics_may_not_judge(folder: Path) -> None:
+    result = _bundle(folder, "-t", "x86_64", "--calib", "all.stats", "--eval", "a.npz")
+    assert result.returncode == 4
+    assert result.stderr.startswith("error[E-DATA-OVERLAP]")
+
+
+def test_statistics_of_another_runtime_are_refused(folder: Path) -> None:
+    kept = stored.load(folder / "all.stats")
+    key = msgspec.structs.replace(kept.key, runtime="1.2.3")
+    (folder / "old.stats").write_bytes(stored.encode(dataclasses.replace(kept, key=key)))
+    result = _bundle(folder, "-t", "x86_64", "--calib", "old.stats")
+    assert result.returncode == 4
+    assert "was measured with onnxruntime 1.2.3" in result.stderr
+
+
+def test_a_step_that_looks_at_samples_is_named(folder: Path) -> None:
+    recipe = '[[graph]]\nuse = "tidy"\n[[graph]]\nuse = "fold_batchnorm"\n'
+    more = '[[graph]]\nuse = "quantize_static"\ncorrect_bias = true\n'
+    (folder / "biased.toml").write_text(recipe + more)
+    args = ["--recipe", "biased.toml", "--calib", "all.stats", "-t", "arm64"]
+    measured = edgepack(
+        "calibrate", "model.onnx", "--calib", "all.npz", "--save", "all.stats", "--force",
+        "--recipe", "biased.toml", cwd=folder,
+    )  # fmt: skip
+    assert measured.returncode == 0, measured.stderr
+    result = _bundle(folder, *args, "--eval", "eval.npz")
+    assert result.returncode == 0, result.stderr
+    notes = open_bundle(folder / "dist" / "model-arm64.edgepack").manifest.lineage.notes
+    assert (
+        "quantize_static looks at samples, which statistics do not hold: that is left out" in notes
     )

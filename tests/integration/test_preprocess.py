@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 import edgepack
 from edgepack.base.errors import DataError, RequestError, SafetyError
+from edgepack.bench.selftest import selftest
 from edgepack.bundle import golden
 from edgepack.bundle.open import open_bundle
 from edgepack.bundle.pack import pack
@@ -90,6 +91,8 @@ def test_a_self_test_fails_where_raw_input_becomes_another_sample(
     path.write_bytes(pack(bundle.manifest, members))
     with pytest.raises(SafetyError, match="becomes another 'x' here"):
         edgepack.load(path).selftest()
+    with pytest.raises(SafetyError, match="becomes another 'x' here"):
+        selftest(open_bundle(path), "qemu:cortex-a53")
 
 
 @pytest.mark.parametrize(

@@ -329,12 +329,12 @@ def runner(
     (folder / "samples").write_bytes(samples)
     command = [str(parts.qemu), "-cpu", "cortex-a53", "-L", str(parts.sysroot("cortex-a53"))]
     command += ["-E", f"LD_LIBRARY_PATH={emulated_cpus.RUNTIME_IN_GUEST}:/lib"]
-    command += [str(parts.runner), *options, "model.onnx", "samples", "outputs"]
+    command += [str(parts.runner), "run", *options, "model.onnx", "samples", "outputs"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "aarch64-linux-gnu-gcc"])
-@pytest.mark.parametrize("source", ["runner.c", "wire.c", "plugin.c"])
+@pytest.mark.parametrize("source", [*emulation.RUNNER, "start.c", "plugin.c"])
 def test_the_sources_compile_without_a_warning(tmp_path: Path, compiler: str, source: str) -> None:
     strict = ["-std=gnu11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
     command = [compiler, *strict, "-O2", "-c", str(NATIVE / source), "-o", str(tmp_path / "o")]

@@ -29,7 +29,7 @@ from edgepack.runtime.session import Session
 from edgepack.spec import target
 from edgepack.spec.signature import Sample, Signature, TensorSpec
 from tests.models import proto, value
-from tests.ssh_device import Device, closed_port, running
+from tests.ssh_device import Device, closed_port, running, without_python
 
 SAMPLES: list[Sample] = [{"x": np.full((2, 4), k, np.float32)} for k in range(3)]
 FACE = Signature((TensorSpec("x", "float32", (2, 4)),), (TensorSpec("y", "float32", (2, 4)),))
@@ -103,10 +103,14 @@ def test_a_model_that_the_runtime_there_refuses_is_the_models_fault(device: Devi
     assert not left_behind(device)
 
 
-def test_a_device_without_python_gives_the_line_to_type(device: Device) -> None:
-    (device.home / ".edgepack/bin/python").unlink()
-    device.program("python3", "exit 127")
-    assert "pip install onnxruntime" in refusal(device.name).hint
+def test_a_device_without_python_gives_the_lines_to_type(
+    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEPACK_CACHE", str(tmp_path / "empty"))
+    without_python(device)
+    hint = refusal(device.name).hint
+    assert "edgepack devices prepare ssh; or ssh" in hint
+    assert "pip install onnxruntime" in hint
 
 
 def test_a_device_that_refuses_gives_a_hint(device: Device) -> None:

@@ -1,15 +1,22 @@
 """``edgepack unpack``: plain files at install time, and .ort made on the machine that runs it."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
+import edgepack
+from edgepack.bundle.golden import judge
 from edgepack.bundle.open import open_bundle
 from edgepack.cli import main
-from edgepack.runtime.convert import faster_ort
+from edgepack.graph.write import to_bytes
+from edgepack.runtime import machine
+from edgepack.runtime.convert import faster_ort, verdict
 from edgepack.runtime.session import Options, Session
+from tests import convolutions, zoo
 from tests.unit.test_runtime_model import ONES, doubler
 
 
@@ -55,6 +62,34 @@ def test_a_converted_model_computes_the_same_or_is_not_kept(bundle: Path) -> Non
     if found.data is not None:
         session = Session(found.data, Options(format="ORT", level="disable"), self_contained=True)
         assert session.run({"x": ONES})["y"].tolist() == [[2, 2]]
+
+
+@pytest.mark.parametrize(
+    ("net", "recipe"), [(zoo.transformer, "int8-dynamic"), (convolutions.lite, "int8-weights")]
+)
+def test_a_network_in_int8_is_converted_and_computes_the_same(
+    net: Callable[[], ir.Model], recipe: str, tmp_path: Path
+) -> None:
+    model = tmp_path / "net.onnx"
+    model.write_bytes(to_bytes(net()))
+    target = {"aarch64": "arm64"}.get(machine.arch(), machine.arch())
+    opened = open_bundle(
+        edgepack.build(str(model), target=target, recipe=recipe, out=tmp_path).path
+    )
+    found = faster_ort(opened)
+    assert "as .ort it loads in" in found.sentence
+    if found.data is not None:
+        session = Session(found.data, Options(format="ORT", level="disable"), self_contained=True)
+        runs = [session.run(sample) for sample in opened.golden.samples]
+        judge(opened.golden, opened.manifest.golden.tolerance, runs).require("as .ort")
+
+
+def test_a_conversion_is_kept_where_it_wins_twelve_loads_of_fifteen() -> None:
+    won, lost = (1.0, 2.0), (2.0, 1.0)
+    assert verdict(b"ort", [won] * 12 + [lost] * 3).data == b"ort"
+    assert verdict(b"ort", [won] * 11 + [lost] * 4).data is None
+    said = verdict(b"ort", [won] * 11 + [lost] * 4).sentence
+    assert said.startswith("no .ort is kept: as .ort it loads in 50 % of 2 s of CPU time")
 
 
 def test_the_command_line_says_whether_ort_is_kept(

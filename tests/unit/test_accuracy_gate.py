@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from edgepack.data import metrics
 from edgepack.gate.accuracy import Limit, judge
@@ -64,4 +65,35 @@ def test_another_model_does_not_pass_because_the_metric_likes_it() -> None:
     judged = judge(float_, scored([{"p": row} for row in flattering], labels), limit("auc"))
     assert judged.accuracy is not None
     assert judged.accuracy.drop < 0
+    assert not judged.passed
+
+
+@pytest.mark.parametrize(("angle", "passes"), [(0.135, True), (0.15, False)])
+def test_embeddings_are_held_to_a_hundredth_of_cosine(angle: float, passes: bool) -> None:  # noqa: FBT001
+    """Unit rows turned by an angle; cos 0.1415 is 0.99."""
+    rng = np.random.default_rng(0)
+    rows = [row / np.linalg.norm(row) for row in rng.normal(size=(40, 1, 16))]
+    aside = [rng.normal(size=(1, 16)) for _ in rows]
+    aside = [a - (a * r).sum() * r for a, r in zip(aside, rows, strict=True)]
+    turned = [
+        np.cos(angle) * r + np.sin(angle) * a / np.linalg.norm(a)
+        for r, a in zip(rows, aside, strict=True)
+    ]
+    judged = judge(scored([{"e": r} for r in rows]), scored([{"e": t} for t in turned]), limit())
+    assert judged.passed is passes
+    assert judged.accuracy is not None
+    assert judged.accuracy.metric == "cosine"
+    assert np.isclose(judged.accuracy.drop, 1 - np.cos(angle))
+
+
+def test_embeddings_that_all_point_one_way_may_not_lose_what_little_they_say() -> None:
+    """Where vectors hardly differ, a cosine of 0.999 may stand for noise alone."""
+    rng = np.random.default_rng(0)
+    centre = np.ones((1, 16))
+    rows = [centre + 0.02 * rng.normal(size=(1, 16)) for _ in range(40)]
+    other = [centre + 0.02 * rng.normal(size=(1, 16)) for _ in range(40)]
+    unit = [[{"e": row / np.linalg.norm(row)} for row in each] for each in (rows, other)]
+    judged = judge(scored(unit[0]), scored(unit[1]), limit())
+    assert judged.accuracy is not None
+    assert judged.accuracy.drop < 0.001
     assert not judged.passed

@@ -18,6 +18,7 @@ from edgepack.bundle import archive, golden, rules, selfcontained
 from edgepack.bundle.golden import Golden, judge
 from edgepack.bundle.open import open_bundle
 from edgepack.bundle.pack import pack
+from edgepack.bundle.reading import opened
 from edgepack.spec.manifest import Manifest
 
 X = np.array([[[1, 2, 3, 4]], [[0, -1, 0, 1]]], np.float32)
@@ -48,6 +49,16 @@ def test_what_is_packed_is_what_is_opened(tmp_path: Path) -> None:
     assert found.manifest.files["model.onnx"].bytes == len(NOISE)
     assert msgspec.structs.replace(found.manifest, files={}) == manifest()
     np.testing.assert_array_equal(found.golden.inputs["x"], X)
+
+
+def test_a_file_that_shrinks_while_it_is_opened_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "small.edgepack"
+    path.write_bytes(pack(manifest(), members()))
+    with opened(path) as data:
+        model = archive.index(data, 9, "it")[-1]
+        os.truncate(path, 9000)
+        with pytest.raises(SafetyError, match=r"model\.onnx' is damaged"):
+            archive.extract(data, model, "it", crc=False)
 
 
 def test_python_opens_it_and_finds_the_manifest_first() -> None:
@@ -230,6 +241,33 @@ def test_a_tensor_called_location_is_not_external_data() -> None:
 def test_broken_protobuf_is_not_taken_for_self_contained() -> None:
     with pytest.raises(ValueError, match="broken protobuf"):
         selfcontained.external(b"location\xff")
+
+
+def large() -> onnx.ModelProto:
+    """Return a model with 8 MiB of weights that spell the key of external data."""
+    weight = TensorProto(
+        name="large", data_type=2, dims=[1 << 23], raw_data=b"location" * (1 << 20)
+    )
+    return helper.make_model(helper.make_graph([], "g", [], [], [weight]))
+
+
+def test_weights_of_a_large_model_are_not_searched_through() -> None:
+    model = large().SerializeToString()
+    assert len(selfcontained._without_weights(model)) < 100
+    assert not selfcontained.external(model)
+
+
+def test_external_data_beside_large_weights_is_found() -> None:
+    for index in (0, 1):
+        model = large()
+        model.graph.initializer.insert(index, external_tensor())
+        assert selfcontained.external(model.SerializeToString())
+    assert selfcontained.external(large().SerializeToString() + hide("attribute"))
+
+
+def test_a_large_model_that_is_broken_is_searched_whole() -> None:
+    with pytest.raises(ValueError, match="broken protobuf"):
+        selfcontained.external(large().SerializeToString() + b"\xff")
 
 
 def test_every_way_to_a_tensor_in_onnx_is_walked() -> None:

@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from edgepack.base.errors import DataError
-from edgepack.calibration.moments import ROWS, second_moments
+from edgepack.calibration.moments import ROWS, mean_squares, second_moments
 from edgepack.calibration.operands import reading, rows, why_not_rows
 from edgepack.data.samples import Item
 from edgepack.graph.census import signature
@@ -72,6 +72,15 @@ def test_of_many_rows_a_fixed_number_is_taken_and_the_same_ones_again() -> None:
     one, two = (second_moments(model, ["it"], listed, signature(model))["it"] for _ in range(2))
     assert ROWS < one.rows <= 2 * ROWS
     np.testing.assert_array_equal(one.total, two.total)
+
+
+def test_mean_squares_are_the_diagonal_of_the_moments() -> None:
+    model = convolution(weight(4, 2, 3, 3), [1, 4, 9, 9], group=2)
+    listed = items(drawn(1, 4, 9, 9), drawn(1, 4, 9, 9, seed=1))
+    whole = second_moments(model, ["it"], listed, signature(model))["it"]
+    found = mean_squares(model, ["it"], listed, signature(model))["it"]
+    want = np.diagonal(whole.total, axis1=1, axis2=2) / whole.rows
+    np.testing.assert_allclose(found, want, rtol=1e-5)  # float32 sums of at most 64
 
 
 def test_nodes_that_read_one_tensor_share_its_moments() -> None:

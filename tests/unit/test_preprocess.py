@@ -1,10 +1,12 @@
 """``[preprocess]``: decoded strictly, and held to the model."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from edgepack.base.errors import RequestError
+from edgepack.cli import main
 from edgepack.spec import project
 from edgepack.spec.preprocess import Audio, Image, Rule, Text, decode, encode, misfit
 from edgepack.spec.signature import Signature, TensorSpec
@@ -108,3 +110,24 @@ def test_a_rule_that_the_model_cannot_use_says_why(
 ) -> None:
     with pytest.raises(AssertionError, match=reason):
         assert misfit(rule, signature(*inputs)) is None, misfit(rule, signature(*inputs))
+
+
+@pytest.mark.parametrize("rule", [IMAGE, TEXT, AUDIO])
+def test_the_schema_describes_what_a_bundle_holds(
+    rule: Rule, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", "--schema", "preprocess.json"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    plain = json.loads(encode(rule))
+    name = schema["discriminator"]["mapping"][plain["kind"]].rpartition("/")[2]
+    described = schema["$defs"][name]
+    assert set(plain) == set(described["properties"])
+    assert set(described["required"]) <= set(plain)
+    assert not described["additionalProperties"]
+
+
+def test_the_schema_of_anything_else_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "--schema", "golden.npz"]) == 2
+    assert "no schema of 'golden.npz'" in capsys.readouterr().err
+    assert main(["inspect", "--schema"]) == 0
+    assert "lineage" in json.loads(capsys.readouterr().out)["$defs"]["Manifest"]["properties"]

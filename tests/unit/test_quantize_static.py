@@ -92,7 +92,7 @@ def test_an_excluded_node_reads_and_writes_float() -> None:
 def test_a_node_that_the_gate_spares_is_left_with_that_reason() -> None:
     model = convolutions.residual()
     context = graphs.context(graphs.SCHEMES["u8s8"], graphs.samples(model))
-    context = dataclasses.replace(context, spared=frozenset({"conv2", "gone"}))
+    context = dataclasses.replace(context, spared={"conv2": "float", "gone": "float"})
     _, report = apply(QuantizeStatic(), "quantize_static", model, context)
     assert ("conv2", "spared by the gate") in [(e.where, e.what) for e in report.edits]
 

@@ -1,5 +1,6 @@
 import json
 import platform
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,23 @@ def test_exact_mode_is_not_paid_for_where_nothing_can_saturate(
     int8: Any, kind: str, tmp_path: Path
 ) -> None:
     assert not opened_exact(tmp_path, int8, kind)
+
+
+def test_loading_holds_one_copy_of_the_model_and_keeps_none(tmp_path: Path) -> None:
+    size = 4 << 20
+    noise = np.random.default_rng(0).bytes(size)  # a weight that nobody reads, and nobody deflates
+    weight = TensorProto(name="w", data_type=TensorProto.UINT8, dims=[size], raw_data=noise)
+    relu = [helper.make_node("Relu", ["x"], ["y"])]
+    graph = helper.make_graph(relu, "g", [info("x")], [info("y")], [weight])
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+    path = bundle(tmp_path, model, Golden({"x": ONES[None]}, {"y": ONES[None]}))
+    edgepack.load(path)
+    del noise, weight, graph, model
+    tracemalloc.start()
+    loaded = edgepack.load(path)
+    kept, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert loaded.selftest().n == 1
+    assert peak < 1.1 * size
+    assert kept < 0.1 * size

@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import msgspec
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from edgepack.base.errors import RequestError
 from edgepack.graph.constants import constant
+from edgepack.graph.write import to_bytes
 from edgepack.passes import apply
 from edgepack.passes.sparsify import Sparsify
+from edgepack.spec.signature import Sample
 from tests import convolutions, graphs, zoo
 from tests.graphs import network, node
 from tests.models import Array, weight
@@ -95,3 +100,51 @@ def test_excluded_and_small_weights_are_left_alone() -> None:
 def test_a_fraction_beyond_one_is_refused(fields: dict[str, float]) -> None:
     with pytest.raises(msgspec.ValidationError, match="between 0 and 1"):
         msgspec.convert(fields, Sparsify)
+
+
+ONE_BY_ONE = np.diag(np.array([9, 1, 5, 3, 7, 2], np.float32))
+"""Inputs of which one at a time is not zero: those are uncorrelated, and the law is exact."""
+
+LAYERS = {
+    "matrix": (node("MatMul", ["x", "w"], ["y"], name="it"), (6, 4), (6, 6)),
+    "gemm": (node("Gemm", ["x", "w"], ["y"], name="it", transB=1), (4, 6), (6, 6)),
+    "grouped": (node("Conv", ["x", "w"], ["y"], name="it", group=2), (4, 3, 1, 1), (6, 6, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_weighed_by_its_inputs_the_entries_that_go_move_the_product_least(name: str) -> None:
+    made, shape, inputs = LAYERS[name]
+    before = network([made], {"w": weight(*shape)}, shape=list(inputs))
+    samples: list[Sample] = [{"x": ONE_BY_ONE.reshape(inputs)}]
+    want = graphs.run(before, samples)[0]["y"].astype(np.float64)
+
+    def moved(model: ir.Model) -> float:
+        return float(np.square(graphs.run(model, samples)[0]["y"].astype(np.float64) - want).sum())
+
+    def error(**fields: object) -> float:
+        step = msgspec.convert({"min_size": 1, **fields}, Sparsify)
+        return moved(apply(step, "sparsify", before, graphs.context(None, samples))[0])
+
+    alone = []
+    for index in range(weight(*shape).size):
+        array = weight(*shape)
+        array.flat[index] = 0
+        alone.append(moved(network([made], {"w": array}, shape=list(inputs))))
+    least = sum(sorted(alone)[: len(alone) // 2])
+    assert error(weighting="second_moments") == pytest.approx(least, rel=1e-4)  # float32 products
+    assert error() > 1.2 * least
+
+
+def test_without_data_or_rows_weights_count_by_magnitude() -> None:
+    step, plain = Sparsify(min_size=1, weighting="second_moments"), Sparsify(min_size=1)
+    blind = replace(graphs.context(None, []), power=None)
+    for name, ctx, said in (
+        ("linear", blind, ", by magnitude for want of calibration data"),
+        ("recurrent", graphs.context(None, graphs.samples(zoo.ZOO["recurrent"]())), ""),
+    ):
+        (after, report), (want, _) = (
+            apply(each, "sparsify", zoo.ZOO[name](), ctx) for each in (step, plain)
+        )
+        assert all(edit.what.endswith(f"are zero{said}") for edit in report.edits)
+        assert to_bytes(after) == to_bytes(want)

@@ -7,8 +7,10 @@ from edgepack.bundle.archive import packed_size
 from edgepack.graph.read import parse
 from edgepack.graph.storage import NO_EFFECT, Storage, Stored, store
 from edgepack.graph.write import to_bytes
+from edgepack.passes import apply
+from edgepack.passes.sparsify import Sparsify
 from edgepack.runtime.session import Session
-from tests import zoo
+from tests import graphs, zoo
 from tests.models import Array, proto, value, weight
 
 
@@ -91,6 +93,16 @@ def test_no_model_of_the_zoo_gets_larger(name: str) -> None:
     data = to_bytes(zoo.ZOO[name]())
     assert store(data, "auto").wire <= packed_size(data)
     assert store(data, "sparse_initializer").file <= len(data)
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.8, 0.99])
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_no_model_of_the_zoo_gets_larger_by_zeros(name: str, fraction: float) -> None:
+    dense = zoo.ZOO[name]()
+    step = Sparsify(fraction=fraction, min_size=1)
+    thinned, _ = apply(step, "sparsify", dense, graphs.context(None, []))
+    data = to_bytes(thinned)
+    assert store(data, "auto").wire <= min(packed_size(data), packed_size(to_bytes(dense)))
 
 
 @pytest.mark.parametrize("storage", ["auto", "sparse_initializer"])

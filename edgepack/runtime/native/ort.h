@@ -14,7 +14,8 @@
 
 enum { ORT_API_VERSION = 12 };
 enum { ORT_LOG_FATAL = 4 };          /* errors reach us as statuses; the log would repeat them */
-enum { ORT_OPTIMIZE_ALL = 99 };
+enum { ORT_OPTIMIZE_NONE = 0, ORT_OPTIMIZE_BASIC = 1, ORT_OPTIMIZE_EXTENDED = 2,
+       ORT_OPTIMIZE_ALL = 99 };
 enum { ORT_DEVICE_ALLOCATOR = 0, ORT_MEMORY_DEFAULT = 0 };
 
 typedef struct OrtStatus OrtStatus;   /* NULL is success */
@@ -64,10 +65,15 @@ typedef struct {
     OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **);     /* 69 */
     void *gap_70[8];
     OrtStatus *(*GetAllocatorWithDefaultOptions)(OrtAllocator **);                      /* 78 */
-    void *gap_79[17];
+    void *gap_79[16];
+    void (*ReleaseSession)(OrtSession *);                                               /* 95 */
     void (*ReleaseValue)(OrtValue *);                                                   /* 96 */
     void *gap_97[2];
     void (*ReleaseShape)(OrtShape *);             /* ReleaseTensorTypeAndShapeInfo         99 */
+    void (*ReleaseSessionOptions)(OrtSessionOptions *);                                 /* 100 */
+    void *gap_101[29];
+    OrtStatus *(*AddSessionConfigEntry)(OrtSessionOptions *, const char *key,
+                                        const char *value);                             /* 130 */
 } OrtApi;
 
 typedef struct {
@@ -92,5 +98,6 @@ ORT_SLOT(CreateCpuMemoryInfo, 69);
 ORT_SLOT(GetAllocatorWithDefaultOptions, 78);
 ORT_SLOT(ReleaseValue, 96);
 ORT_SLOT(ReleaseShape, 99);
+ORT_SLOT(AddSessionConfigEntry, 130);
 
 #endif

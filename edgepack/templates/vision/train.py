@@ -5,21 +5,24 @@ from pathlib import Path
 
 import data  # type: ignore[import-not-found]  # the file beside this one
 import model as networks  # type: ignore[import-not-found]
-import numpy as np
 import torch
 from torch.nn import functional
+
+from edgepack.data.samples import open_dataset
+from edgepack.spec.signature import Signature, TensorSpec
+from edgepack.training.material import part
 
 EPOCHS = 6
 BATCH = 64
 PEAK = 0.01  # of the learning rate
+SELECTION = 0.2  # of the training images, as in small.toml: what selects there is not trained on
 
 
 def main() -> None:
     """Train with one thread, so that the weights repeat."""
     torch.set_num_threads(1)
-    samples, labels = zip(*data.training(), strict=True)
-    images = torch.from_numpy(np.concatenate([sample["image"] for sample in samples]))
-    truth = torch.tensor(labels)
+    face = Signature((TensorSpec("image", "float32", ("batch", 1, 28, 28)),), ())
+    images = part(open_dataset(data.training, face, labelled=True), SELECTION, seed=0).fit
     model = networks.make_model().train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
     steps = EPOCHS * -(-len(images) // BATCH)
@@ -27,7 +30,8 @@ def main() -> None:
     began = time.monotonic()
     for epoch in range(EPOCHS):
         for rows in torch.split(torch.randperm(len(images)), BATCH):
-            loss = functional.cross_entropy(model(images[rows])["scores"], truth[rows])
+            batch, labels = images.batch(rows)
+            loss = functional.cross_entropy(model(**batch)["scores"], labels)
             optimizer.zero_grad()
             torch.autograd.backward(loss)
             optimizer.step()

@@ -28,7 +28,7 @@ Frames: TypeAlias = npt.NDArray[np.int64]
 Sample: TypeAlias = dict[str, Audio]
 
 FOLDER = Path(os.environ.get("ASTERISK", "/usr/share/asterisk"))
-PROMPTS = int(os.environ.get("ASTERISK_PROMPTS", "100"))  # of each voice, at most
+PROMPTS = int(os.environ.get("ASTERISK_PROMPTS", "300"))  # of each voice, at most
 PACKAGES = (
     "apt-get install asterisk-core-sounds-en-wav asterisk-core-sounds-es-wav "
     "asterisk-core-sounds-fr-wav asterisk-core-sounds-ru-wav asterisk-core-sounds-it-wav "
@@ -39,6 +39,7 @@ EVALUATION = ("it_IT_f_Menardi", "it_IT_m_Carlo")
 MUSIC = {TRAINING: "macroform-*.wav", EVALUATION: "*o_*.wav"}  # by other artists
 NO_SPEECH = re.compile(r"silence|beep|tone|monkeys")  # in the name of a prompt or its folder
 RATE = 16_000
+PACES = (6, 7, 8, 9, 11, 12, 14, 16)  # tenths of its own, of music to train on
 FRAME = 512  # samples of a decision, 32 ms
 PAST = 13  # frames before it that the network hears
 CALIBRATION = 10  # every tenth training sequence
@@ -73,6 +74,9 @@ def _sequences(voices: tuple[str, ...]) -> tuple[tuple[Audio, Frames], ...]:
     """Return a gap with the prompt after it, and the labels, for each prompt of these voices."""
     rng = np.random.default_rng(0)
     music = [_read(path) for path in _found(FOLDER / "moh", MUSIC[voices])]
+    if voices == TRAINING:  # three pieces are few; faster and slower they are more
+        slower = [resample_poly(track, 10, pace) for track in music for pace in PACES]
+        music += [np.asarray(track, np.float32) for track in slower]
     prompts = (prompt for voice in voices for prompt in islice(_prompts(voice, rng), PROMPTS))
     return tuple(_sequence(prompt, music, rng) for prompt in prompts)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-EPOCHS = 20
+EPOCHS = 10
 BATCH = 32
 PEAK = 0.005  # of the learning rate
 ALPHA = 0.5  # of the loss is the teacher's opinion, the rest the label's

@@ -1,0 +1,65 @@
+"""Builds by the recipe ``mixed``: what int8 destroys goes up, and a replay finds the same nodes."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from edgepack.build import build
+from edgepack.report import record
+from edgepack.report.built import Built
+from tests.projects import write_stripes
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the stripes, in a net whose channels differ a thousandfold between two layers."""
+    monkeypatch.setenv("EDGEPACK_CACHE", str(tmp_path / "cache"))
+    folder = write_stripes(tmp_path)
+    model = onnx.load(folder / "model.onnx")
+    factor = np.repeat(np.array([1, 1000], np.float32), 4)
+    for tensor in model.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if tensor.name == "edges":
+            tensor.CopyFrom(numpy_helper.from_array(array * factor.reshape(8, 1, 1, 1), "edges"))
+        if tensor.name == "mix":
+            tensor.CopyFrom(numpy_helper.from_array(array / factor.reshape(1, 8, 1, 1), "mix"))
+    onnx.save(model, folder / "model.onnx")
+    return folder
+
+
+def _build(folder: Path, target: str, **options: object) -> Built:
+    fields = {
+        "calib": str(folder / "calib.npz"),
+        "evaluation": str(folder / "eval.npz"),
+        "recipe": "mixed",
+        "prefer": "size",
+        "out": folder / "dist",
+        "force": True,
+    }
+    return build(str(folder / "model.onnx"), target=target, **(fields | options))
+
+
+def test_only_what_int8_destroys_leaves_it(folder: Path) -> None:
+    built = _build(folder, "arm64")
+    operators = built.manifest.precision.operators
+    assert operators["Conv"] == {"float32": 2}
+    assert operators["Gemm"] == {"int8": 1}
+    assert built.manifest.accuracy is not None
+    assert built.manifest.accuracy.n == 133  # the others selected
+    assert built.manifest.accuracy.drop <= 0.01
+    assert any("int8 is refused" in note for note in built.manifest.lineage.notes)
+    assert any(sentence.startswith("mixed: ") for sentence in built.sentences)
+
+
+def test_a_replay_gives_the_same_bytes_without_measuring_again(folder: Path) -> None:
+    built = _build(folder, "x86_64", prefer=None)
+    found = record.load(built.report, "x86_64")
+    assert found.mixed
+    for file in (folder / "cache" / "sensitivity").iterdir():
+        file.unlink()
+    again = _build(folder, "x86_64", prefer=None, replay=built.report, out=folder / "again")
+    assert again.sha256 == built.sha256
+    assert not list((folder / "cache" / "sensitivity").iterdir())
