@@ -29,6 +29,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_packing(benchmark: Benchmark, bundle: Bundle) -> None:
     members = {"model.onnx": bundle.model, "golden.npz": golden.encode(bundle.golden)}
+    members |= bundle.extras
     assert benchmark(pack, bundle.manifest, members) == Path(bundle.path).read_bytes()
 
 

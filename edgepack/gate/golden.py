@@ -26,7 +26,7 @@ class First:
     """A golden sample that is made from raw input; it comes before all others.
 
     Attributes:
-        item: The sample.
+        item: The sample, and further ones of its size where the data hold none.
         raw: What it was made from: input -> one array, stacked.
     """
 

@@ -16,6 +16,9 @@ from edgepack.spec.signature import Sample
 
 Array = npt.NDArray[np.generic]
 
+_FRAMES = 3
+"""Of a recording, beside the raw example."""
+
 _SLACK = 1.01
 """Of half a step: samples made in float32, or from pixels that were resized as floats."""
 
@@ -78,6 +81,16 @@ def _audio(rule: Audio, sample: Array | None) -> Array:
     # A whole step: data that were clipped to 1 reach one step beyond the largest code.
     _near(rule, np.abs(codes * rule.scale - values).max(), 2 * abs(rule.scale), ends)
     return codes.astype(np.int16)
+
+
+def frames(rule: Audio, sample: Array) -> list[Array]:
+    """Return parts of a recording that is longer than a frame, each one frame from another place.
+
+    The golden samples need some: recordings of other lengths cannot stand among them.
+    """
+    room = sample.shape[-1] - rule.frame
+    starts = [room * part // _FRAMES for part in range(_FRAMES)] if room > 0 else []
+    return [sample[..., start : start + rule.frame] for start in starts]
 
 
 def _near(rule: Rule, gap: float, step: float, ends: npt.NDArray[np.float64]) -> None:

@@ -11,9 +11,9 @@ from edgepack.base.errors import RequestError
 from edgepack.bundle.rules import PREPROCESS
 from edgepack.data.samples import Item
 from edgepack.gate.golden import First
-from edgepack.gate.raw import example
+from edgepack.gate.raw import example, frames
 from edgepack.runtime.raw import Preprocessor, as_raw
-from edgepack.spec.preprocess import VOCABULARY, Rule, Text, encode, misfit
+from edgepack.spec.preprocess import VOCABULARY, Audio, Rule, Text, encode, misfit
 from edgepack.spec.signature import Sample, Signature
 
 _LARGEST = 64 << 20
@@ -71,7 +71,11 @@ def first(declared: Declared, signature: Signature, real: Sample | None) -> Firs
     """
     preprocessor = Preprocessor(declared.rule, declared.assets, signature)
     raw = example(preprocessor, real)
-    item = Item((preprocessor.sample(as_raw(declared.rule, raw)),), (), 0, "the raw example")
+    samples: list[Sample] = [preprocessor.sample(as_raw(declared.rule, raw))]
+    if isinstance(declared.rule, Audio) and real is not None:
+        name = declared.rule.input
+        samples += [{name: part} for part in frames(declared.rule, real[name])]
+    item = Item(tuple(samples), (), 0, "the raw example")
     return First(item, {declared.rule.input: raw[np.newaxis]})
 
 

@@ -90,7 +90,9 @@ def test_apps_hear_in_parts_what_training_heard_at_once(project: Path) -> None:
 
 @pytest.mark.slow
 def test_from_recordings_to_a_bundle(template_bundle: Callable[[str], Path]) -> None:
-    manifest = open_bundle(template_bundle("voice")).manifest
+    bundle = open_bundle(template_bundle("voice"))
+    manifest = bundle.manifest
+    assert bundle.golden.inputs["audio"].shape == (4, 1, 7168)  # the raw example, and recordings
     accuracy = manifest.accuracy
     assert accuracy is not None
     assert accuracy.metric == "auc"
