@@ -20,8 +20,14 @@ def inspect(
         ),
     ] = False,
     layers: Annotated[
-        bool, typer.Option("--layers", help="Name what the runtime here did not fuse.")
+        bool, typer.Option("--layers", help="Error by tensor, and what the runtime did not fuse.")
     ] = False,
+    float_: Annotated[
+        Path | None, typer.Option("--float", help="The float model that it was made from, .onnx.")
+    ] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--eval", help="Samples for --layers; else the bundle's own.")
+    ] = None,
     json: terminal.JsonOption = False,
     quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
@@ -30,14 +36,16 @@ def inspect(
 
     Signature, operators by precision, sizes, and what was left in float and why.
 
-    Example: edgepack inspect dist/digits-arm64.edgepack
+    Example: edgepack inspect dist/digits-arm64.edgepack --layers --float digits.onnx
     """
     if schema:
         _schema("manifest.json" if model is None else model.name)
     elif model is None:
         raise RequestError("E-USAGE", "nothing to inspect", hint="edgepack inspect BUNDLE|MODEL")
     elif layers:
-        _layers(model, json=json)
+        _layers(model, float_, evaluation, json=json)
+    elif float_ is not None or evaluation is not None:
+        raise RequestError("E-USAGE", "--float and --eval are for --layers", hint="add --layers")
     elif model.suffix.lower() == ".onnx":
         _onnx(model, json=json)
     else:
@@ -79,19 +87,19 @@ def _onnx(path: Path, *, json: bool) -> None:
     terminal.say(f"sha256 {found.sha256}")
 
 
-def _layers(path: Path, *, json: bool) -> None:
-    from edgepack.bundle.open import open_bundle
+def _layers(path: Path, float_: Path | None, evaluation: str | None, *, json: bool) -> None:
     from edgepack.gate.fusion import fusion
-    from edgepack.graph.read import parse, read
+    from edgepack.report.layers import load
 
-    if path.suffix.lower() == ".onnx":
-        model = read(path).model
-    else:
-        model = parse(open_bundle(path).model, str(path)).model
+    model, errors = load(path, float_, evaluation)
     found = fusion(model)
     if json:
-        terminal.show_json({"before": found.before, "left": found.left})
+        terminal.show_json({"errors": errors, "before": found.before, "left": found.left})
         return
+    if errors:
+        table = [(e.tensor, e.maker, _decibels(e.total), _decibels(e.added)) for e in errors]
+        titles = ("tensor", "made by", "dB against float", "dB of its own rounding")
+        terminal.table("", titles, table)
     inner = [each for each in found.left if not each.end]
     ends = len(found.left) - len(inner)
     rows = [(each.op, each.tensor, each.between) for each in inner]
@@ -101,6 +109,10 @@ def _layers(path: Path, *, json: bool) -> None:
         f"{found.before} nodes round or restore; the runtime here leaves {ends} at inputs and "
         f"outputs and {len(inner)} inside"
     )
+
+
+def _decibels(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def _bundle(path: Path, *, json: bool) -> None:

@@ -236,3 +236,13 @@ def _bytes(name: str, array: npt.NDArray[Any]) -> bytes:
     return (
         f"{name}:{array.dtype.name}:{array.shape};".encode() + np.ascontiguousarray(array).tobytes()
     )
+
+
+def first_runs(items: Iterable[Item], most: int) -> Iterator[Item]:
+    """Yield items without labels until there are ``most`` runs, the last item cut."""
+    left = most
+    for item in items:
+        if left <= 0:
+            return
+        yield Item(item.samples[:left], (), item.group, item.where)
+        left -= len(item.samples)

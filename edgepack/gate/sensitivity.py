@@ -6,14 +6,14 @@ Source: Nagel et al. 2021, arXiv:2106.08295, section 4.4 (debugging flow: per-la
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from edgepack.base.errors import RequestError, nearest
 from edgepack.data.fidelity import fidelity
-from edgepack.data.samples import Item
+from edgepack.data.samples import Item, first_runs
 from edgepack.gate.candidates import Rewritten
 from edgepack.gate.evaluate import evaluate
 from edgepack.runtime.session import Options
@@ -95,7 +95,7 @@ def noises(
         items: Samples to rank on, of which a few are run; never those that are reported.
         options: The mode that stands for the target.
     """
-    signature, few = rewritten.signature, list(_few(items))
+    signature, few = rewritten.signature, list(first_runs(items, RUNS))
     reference = evaluate(rewritten.rounded.data, few, signature, options).outputs
     found = {}
     for name in nodes:
@@ -104,13 +104,3 @@ def noises(
         decibels = fidelity(reference, evaluate(alone.data, few, signature, options).outputs)[2]
         found[name] = 0.0 if decibels is None else 10 ** (-decibels / 10)
     return found
-
-
-def _few(items: Sequence[Item]) -> Iterator[Item]:
-    """Yield items, the last one cut, until there are enough runs."""
-    left = RUNS
-    for item in items:
-        if left <= 0:
-            return
-        yield Item(item.samples[:left], (), item.group, item.where)
-        left -= len(item.samples)

@@ -85,7 +85,8 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         int8: Absent where the provider has no integer kernels.
         float16: Whether the kernels compute in float16, from ``min_runtime`` on.
         int16: Whether kernels multiply 16-bit activations by 8-bit weights. ONNX Runtime's CPU
-            provider has none: it computes such a node in float32, between two conversions.
+            provider has none: it computes such a node in float32, between two conversions
+            (``benchmarks/quantization/int16.py``).
         sparsity: Pattern of zeros that the kernels exploit.
         cost: CPU of ``emulate`` -> what bounds its speed.
     """

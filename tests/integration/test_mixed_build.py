@@ -1,5 +1,6 @@
 """Builds by the recipe ``mixed``: what int8 destroys goes up, and a replay finds the same nodes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgepack.build import build
+from edgepack.cli import main
 from edgepack.report import record
 from edgepack.report.built import Built
 from tests.projects import write_stripes
@@ -63,3 +65,21 @@ def test_a_replay_gives_the_same_bytes_without_measuring_again(folder: Path) -> 
     again = _build(folder, "x86_64", prefer=None, replay=built.report, out=folder / "again")
     assert again.sha256 == built.sha256
     assert not list((folder / "cache" / "sensitivity").iterdir())
+
+
+def test_inspect_names_what_int8_destroyed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = folder / "all.toml"
+    own.write_text('[[graph]]\nuse = "quantize_static"\n')
+    _build(folder, "x86_64", recipe=str(own), evaluation=None, max_drop=1.0, require="int8")
+    bundle = str(folder / "dist" / "model-x86_64.edgepack")
+    base = ["inspect", bundle, "--layers", "--json"]
+    assert main([*base, "--float", str(folder / "model.onnx")]) == 0
+    known = json.loads(capsys.readouterr().out)["errors"]
+    assert known[0]["tensor"] == "scores"
+    assert known[0]["total"] < 10
+    assert main([*base, "--eval", str(folder / "eval.npz")]) == 0
+    alone = json.loads(capsys.readouterr().out)["errors"]
+    assert all(each["total"] is None and each["added"] > 20 for each in alone)
+    assert main(["inspect", bundle, "--eval", "x.npz"]) == 2
