@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgepack.base.errors import DataError, EdgepackError, ModelError, RequestError
+from edgepack.base.errors import DataError, EdgepackError, MachineError, ModelError, RequestError
 from edgepack.base.files import sha256, write_all
 from edgepack.bench.price import Price
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.rules import OPERATORS
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
+from edgepack.devices import open_device
 from edgepack.gate.candidates import (
     Rewritten,
     keeps_values,
@@ -99,6 +100,7 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     tell(f"reading {job.request.model}")
     source = intake_source.load(job)
     intake_raw.require(declared, source.signature)
+    _require_devices(job.request, source.signature)
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
@@ -116,6 +118,15 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
             yield _one(work, plan, path)
         except EdgepackError as error:
             yield error
+
+
+def _require_devices(request: Request, signature: Signature) -> None:
+    """Refuse a device that was asked for and cannot be given what the model takes."""
+    for name in request.on:
+        if reason := open_device(name).refuses(signature):
+            raise MachineError(
+                "E-DEVICE", f"{name} cannot run the model: {reason}", hint="leave --on out"
+            )
 
 
 def _made_up(source: Source) -> Items:

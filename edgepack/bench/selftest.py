@@ -32,6 +32,9 @@ def selftest(bundle: Bundle, device: str) -> SelfTest:
             f"{device} cannot stand for {manifest.target['name']!r}: {reason}",
             hint=_devices_for(bundle),
         )
+    if reason := opened.refuses(alone):
+        hint = "edgepack embed --lang python, whose self-test runs there"
+        raise MachineError("E-DEVICE", f"{device} cannot run it: {reason}", hint=hint)
     runs = opened.run(bundle.model, alone, [[sample] for sample in bundle.golden.samples])
     result = judge(bundle.golden, manifest.golden.tolerance, [run[0] for run in runs])
     result.require(f"on {device}")

@@ -77,6 +77,10 @@ class Device(Protocol):
         """Version of ONNX Runtime there."""
         ...
 
+    def refuses(self, signature: Signature) -> str:
+        """Say which tensor of such a model cannot travel there, or nothing."""
+        ...
+
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
     ) -> list[list[Outputs]]:

@@ -23,6 +23,10 @@ class Local:
         self.arch = machine.arch()
         self.features = machine.features() or frozenset[str]()
 
+    def refuses(self, signature: Signature) -> str:  # noqa: ARG002
+        """Nothing travels, see ``Device.refuses``."""
+        return ""
+
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
     ) -> list[list[Outputs]]:

@@ -49,6 +49,10 @@ class Qemu:
         self.runtime = self._parts.runtime
         self.features = frozenset(self._cpu.features.split())
 
+    def refuses(self, signature: Signature) -> str:
+        """Strings have no form on the wire, see ``Device.refuses``."""
+        return wire.refuses(signature)
+
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
     ) -> list[list[Outputs]]:

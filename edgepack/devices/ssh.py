@@ -55,6 +55,10 @@ class Ssh:
             return stage.python_agent(self.facts.python)
         return placed.place(self.link, self._runner)
 
+    def refuses(self, signature: Signature) -> str:
+        """Strings have no form on the wire, see ``Device.refuses``."""
+        return wire.refuses(signature)
+
     def run(
         self, model: bytes, signature: Signature, items: Sequence[Sequence[Sample]]
     ) -> list[list[Outputs]]:

@@ -91,6 +91,9 @@ def execute(artifact: Artifact, target: Target, on: Sequence[str] = ()) -> Obser
             continue
         if devices.lacks(device, runtime_of(target)):
             continue  # checked before: some other target of this build runs there
+        if reason := device.refuses(artifact.signature):
+            executed.append(Execution("not executed", note=f"{name}: not executed: {reason}"))
+            continue
         record, cost = _on_device(artifact, device, evaluate=not costs)
         executed.append(record)
         costs.extend(cost)

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from edgepack.base.affine import dequantize
 from edgepack.base.distance import largest_difference
+from edgepack.graph.bodies import bodies
 from edgepack.graph.constants import attribute, constant
 from edgepack.graph.copying import private_copy
 from edgepack.graph.write import to_bytes
@@ -24,6 +25,10 @@ from edgepack.spec.signature import Sample
 _FLOAT_STEP = 1e-4
 """Of the largest output: float kernels of two instruction sets add in another order; 1e-6 is usual,
 a hundredfold leaves room for deep nets and is far below what a wrong kernel does."""
+
+_FLOAT16_STEP = 2.0**-9
+"""The same of an output in float16, whose codes lie up to 2^-10 of it apart: a sum that ends
+elsewhere by 1e-6 may round to the next of them, and what is made of it to the one after."""
 
 _TINY = 1.2e-7
 """Stands for an output that is zero everywhere."""
@@ -47,7 +52,8 @@ def one_code(model: ir.Model, samples: Sequence[Sample], seed: int = 0) -> dict[
     rng = np.random.default_rng(seed)
     far = {str(value.name): 0.0 for value in model.graph.outputs}
     for sample in samples:
-        held: dict[str, npt.NDArray[Any]] = {**sample, **head.run(sample)}
+        fed = {spec.name: sample[spec.name] for spec in head.inputs}  # it may need fewer inputs
+        held: dict[str, npt.NDArray[Any]] = {**sample, **head.run(fed)}
         plain = {spec.name: held[spec.name] for spec in tail.inputs}
         moved = {name: _moved(array, steps.get(name), rng) for name, array in plain.items()}
         want, got = tail.run(plain), tail.run(moved)
@@ -85,7 +91,8 @@ def tolerances(
             continue
         finite = np.abs(array[np.isfinite(array)].astype(np.float64))
         largest = float(finite.max(initial=0.0))
-        floor = max(code.get(name, 0.0), _FLOAT_STEP * max(largest, _TINY))
+        step = _FLOAT16_STEP if array.dtype == np.float16 else _FLOAT_STEP
+        floor = max(code.get(name, 0.0), step * max(largest, _TINY))
         result[name] = float(np.float32(max(floor, 2 * spread.get(name, 0.0))))
     return result
 
@@ -107,6 +114,7 @@ def _frontier(model: ir.Model) -> dict[str, float]:
         step = _step(node) if node.op_type == "DequantizeLinear" else _product_step(node)
         if step is None:
             todo.extend(node.inputs)
+            todo.extend(value for body in bodies(node) for value in body.outputs)
         elif step > 0:
             found[str(value.name)] = step
     return found

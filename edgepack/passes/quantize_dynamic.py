@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Self
 import onnx_ir as ir
 
 from edgepack.calibration.moments import Moments
+from edgepack.graph.bodies import why_not_inside
 from edgepack.graph.constants import constant
 from edgepack.graph.kernels import CLAMPS, FREE
 from edgepack.graph.lookup import check_nodes, label
@@ -30,7 +31,6 @@ _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _REASONS = {
     **dict.fromkeys(_CONVOLUTIONS, "ranges at run time make a convolution slower than float"),
     **dict.fromkeys(("GRU", "RNN"), "the runtime has no integer kernel for it"),
-    **dict.fromkeys(("If", "Loop", "Scan"), "nodes of its subgraphs stay in float"),
 }
 _QUIET = FREE | CLAMPS | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Squeeze"}
 
@@ -98,7 +98,8 @@ class QuantizeDynamic(Step, frozen=True):
         if is_table(node):
             return why_not_table(node, self.min_size)
         if node.domain not in {"", "ai.onnx"} or node.op_type not in _MATRICES | {"LSTM"}:
-            return _REASONS.get(node.op_type, f"{node.op_type} has no integer kernel here")
+            reason = why_not_inside(node) or _REASONS.get(node.op_type, "")
+            return reason or f"{node.op_type} has no integer kernel here"
         reason = why_not_lstm(node) if node.op_type == "LSTM" else why_not_weighted(node)
         return reason or self._too_small(node)
 

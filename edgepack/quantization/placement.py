@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
+from edgepack.graph.bodies import why_not_inside
 from edgepack.graph.constants import attribute, constant
 from edgepack.graph.kernels import (
     CARRIERS,
@@ -74,7 +75,7 @@ def _choose(graph: ir.Graph, exclude: Mapping[str, str], plan: Placement) -> Non
 def _why_not(node: ir.Node, plan: Placement) -> str:
     """Return the reason to leave ``node`` in float, or an empty string."""
     if node.domain not in {"", "ai.onnx"} or node.op_type not in WEIGHTED | JOINS | POOLS:
-        return f"{node.op_type} has no static integer kernel here"
+        return why_not_inside(node) or f"{node.op_type} has no static integer kernel here"
     if node.op_type in WEIGHTED:
         return why_not_weighted(node)
     if not all(_arrives_as_integer(value, plan) for value in node.inputs):

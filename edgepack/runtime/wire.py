@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.base.errors import MachineError, SafetyError
-from edgepack.spec.signature import Sample
+from edgepack.spec.signature import Sample, Signature
 
 _MAGIC = b"edgewire"
 _VERSION = 1
@@ -33,6 +33,15 @@ _TYPES: Mapping[int, npt.DTypeLike] = {
     7: "<i8", 9: "?", 10: "<f2", 11: "<f8", 12: "<u4", 13: "<u8",
 }  # fmt: skip
 _CODES = {np.dtype(name): code for code, name in _TYPES.items()}
+
+
+def refuses(signature: Signature) -> str:
+    """Say which tensor of a model cannot be written to a wire file, or nothing."""
+    for spec in (*signature.inputs, *signature.outputs):
+        if np.dtype(spec.dtype) not in _CODES:
+            kind = "strings" if spec.dtype == "str" else spec.dtype
+            return f"{spec.name!r} holds {kind}, which it cannot be given"
+    return ""
 
 
 def encode(records: Sequence[Sample]) -> bytes:

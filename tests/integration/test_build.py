@@ -7,10 +7,12 @@ import msgspec
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
 
 import edgepack
-from edgepack.base.errors import DataError, GateError, ModelError, RequestError
+from edgepack.base.errors import DataError, GateError, MachineError, ModelError, RequestError
 from edgepack.base.files import sha256
+from edgepack.bench.selftest import selftest
 from edgepack.build import run
 from edgepack.bundle.golden import encode
 from edgepack.bundle.open import open_bundle
@@ -22,6 +24,7 @@ from edgepack.report.built import Built
 from edgepack.runtime import machine
 from edgepack.runtime.model import shipped_options
 from edgepack.runtime.session import Options, Session
+from tests.models import proto, value, weight
 from tests.projects import stripes, write_stripes
 
 
@@ -230,3 +233,34 @@ def test_infinite_outputs_are_compared_as_such(tmp_path: Path) -> None:
     onnx.save(model, folder / "model.onnx")
     (built,) = _build(folder, "web", recipe="float32")
     assert built.manifest.fidelity.sqnr_db is None
+
+
+def test_a_model_that_takes_strings_ships_where_no_emulator_can_be_given_them(
+    tmp_path: Path,
+) -> None:
+    words = TensorProto.STRING
+    model = proto(
+        [
+            helper.make_node("MatMul", ["x", "w"], ["m"]),
+            helper.make_node("Equal", ["word", "known"], ["same"]),
+            helper.make_node("Cast", ["same"], ["one"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["m", "one"], ["y"]),
+        ],
+        {"w": weight(16, 8)},
+        inputs=[value("x", ["n", 16]), value("word", ["n", 1], words)],
+        outputs=[value("y", ["n", 8])],
+        opset=19,
+    )
+    model.graph.initializer.add(name="known", data_type=words, dims=[1, 1], string_data=[b"go"])
+    onnx.save(model, tmp_path / "model.onnx")
+    data = {"x": weight(24, 16, seed=1), "word": np.array(["go", "no"] * 12)[:, None]}
+    np.savez(tmp_path / "calib.npz", **data)  # type: ignore[arg-type]
+    options = {"evaluation": None, "prefer": "size"}
+    (built,) = _build(tmp_path, "arm64", **options)
+    assert built.manifest.precision.operators["MatMul"] == {"int8": 1}
+    assert [e.device for e in built.manifest.executed] == ["not executed"] * 2
+    assert "'word' holds strings" in built.manifest.executed[0].note
+    with pytest.raises(MachineError, match="'word' holds strings"):
+        _build(tmp_path, "arm64", **options, on=("qemu:cortex-a53",))
+    with pytest.raises(MachineError, match="'word' holds strings"):
+        selftest(open_bundle(built.path), "qemu:cortex-a53")

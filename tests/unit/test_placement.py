@@ -1,13 +1,16 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import helper
 
+from edgepack.passes import Context, apply
+from edgepack.passes.quantize_dynamic import QuantizeDynamic
 from edgepack.quantization.placement import Placement, place
 from tests import convolutions, graphs, zoo
-from tests.models import Array, weight
+from tests.models import Array, value, weight
 
 node = helper.make_node
 
@@ -218,3 +221,30 @@ def test_a_clamp_after_a_product_is_not_absorbed_where_its_float_result_is_read(
     plan = placed(model)
     assert plan.absorbed == {}
     assert integer(plan) == ["gemm1", "gemm2"]
+
+
+def test_a_node_with_subgraphs_names_the_products_that_stay_in_float_there() -> None:
+    def body(*names: str) -> Any:
+        nodes = [node("MatMul", ["m", "w"], [name], name=name) for name in names]
+        return helper.make_graph(nodes, "body", [], [value(names[-1], None)])
+
+    both = {"then_branch": body("a", "b"), "else_branch": body("c", "d")}
+    model = graphs.network(
+        [
+            node("MatMul", ["x", "w"], ["m"], name="outside"),
+            node("ReduceSum", ["x"], ["sum"], keepdims=0, name="sum"),
+            node("Cast", ["sum"], ["flag"], to=onnx.TensorProto.BOOL),
+            node("If", ["flag"], ["y"], name="if", **both),
+        ],
+        {"w": weight(4, 4)},
+        shape=[2, 4],
+    )
+    plan = placed(model)
+    assert integer(plan) == ["outside"]
+    assert left(plan)["if"].startswith("nodes of its subgraphs stay in float: ")
+    assert left(plan)["if"].endswith(" and 1 more")
+    dynamic = QuantizeDynamic(min_size=1)
+    _, report = apply(
+        dynamic, "quantize_dynamic", model, Context(graphs.target(graphs.SCHEMES["u8s8"]))
+    )
+    assert {e.where: e.what for e in report.edits if e.left}["if"] == left(plan)["if"]

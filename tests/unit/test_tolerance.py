@@ -155,3 +155,56 @@ def test_a_float_output_of_zeros_still_has_a_tolerance() -> None:
 
 def test_a_decision_must_be_the_same() -> None:
     assert tolerances({"y": numbers(np.int64, 3, 1)}, {"y": 2.0}, {"y": 1.0}) == {"y": 0}
+
+
+def test_an_input_that_no_quantized_tensor_needs_is_given_to_what_follows() -> None:
+    model = graphs.read(
+        proto(
+            [
+                node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+                node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+                node("Mul", ["d", "late"], ["y"]),
+            ],
+            {"s": np.array(0.5, np.float32), "z": np.array(0, np.uint8)},
+            inputs=[value("x", [1, 2]), value("late", [1, 2])],
+        )
+    )
+    sample: Sample = {"x": numbers(np.float32, 1, 1)[None], "late": numbers(np.float32, 3, 3)[None]}
+    assert one_code(model, [sample]) == {"y": 1.5}
+
+
+def test_codes_that_only_the_branches_of_an_if_read_are_the_last_too() -> None:
+    both = {
+        name: helper.make_graph(
+            [node("Mul", ["d", by], [f"{by}.y"])], by, [], [value(f"{by}.y", None)]
+        )
+        for name, by in (("then_branch", "three"), ("else_branch", "five"))
+    }
+    model = graphs.read(
+        proto(
+            [
+                node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+                node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+                node("ReduceSum", ["x"], ["sum"], keepdims=0),
+                node("Greater", ["sum", "zero"], ["flag"]),
+                node("If", ["flag"], ["y"], **both),
+            ],
+            {
+                "s": np.array(0.5, np.float32),
+                "z": np.array(0, np.uint8),
+                "zero": np.array(0, np.float32),
+                "three": np.array(3, np.float32),
+                "five": np.array(5, np.float32),
+            },
+            inputs=[value("x", [1, 2])],
+        )
+    )
+    ones = np.ones((1, 2), np.float32)
+    assert one_code(model, [{"x": ones}]) == {"y": 1.5}
+    assert one_code(model, [{"x": -ones}]) == {"y": 2.5}
+
+
+def test_an_output_in_float16_may_be_off_by_two_of_its_own_codes() -> None:
+    golden = {"y": numbers(np.float16, 1.5, -1)}
+    apart = float(np.spacing(np.float16(1.5)))
+    assert 2 * apart <= tolerances(golden, {"y": 0.0}, {})["y"] < 4 * apart

@@ -7,7 +7,7 @@ import pytest
 
 from edgepack.base.errors import MachineError, SafetyError
 from edgepack.runtime import wire
-from edgepack.spec.signature import Sample
+from edgepack.spec.signature import Sample, Signature, TensorSpec
 
 NUMBERS = [
     "float16", "float32", "float64", "bool",
@@ -89,3 +89,10 @@ def test_a_negative_axis_is_refused() -> None:
     data[144:152] = struct.pack("<q", -2)
     with pytest.raises(SafetyError, match="no possible tensor"):
         wire.decode(bytes(data), "test")
+
+
+def test_what_cannot_travel_is_known_from_the_signature() -> None:
+    number, word = TensorSpec("x", "float16", (1,)), TensorSpec("word", "str", (1,))
+    assert wire.refuses(Signature((number,), (number,))) == ""
+    for signature in (Signature((number, word), (number,)), Signature((number,), (word,))):
+        assert wire.refuses(signature) == "'word' holds strings, which it cannot be given"
