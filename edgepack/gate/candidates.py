@@ -11,6 +11,7 @@ from edgepack.base.errors import ModelError
 from edgepack.calibration.stored import Record
 from edgepack.data.samples import Dataset, Item
 from edgepack.gate.evidence import Evidence, Kept
+from edgepack.graph.copying import private_copy
 from edgepack.graph.precision import precisions, whole_precision
 from edgepack.graph.storage import Storage, store
 from edgepack.graph.write import to_bytes
@@ -131,10 +132,11 @@ def write_static(
         if isinstance(bound.step, Skip):
             done.append(StepRecord(bound.use, skipped=bound.step.reason))
             continue
-        after, report = apply(bound.step, bound.use, model, context)
         if isinstance(bound.step, QuantizeStatic):
-            return Written(model, after, tuple(done))
-        model = after
+            model = private_copy(model)
+            tuple(bound.step.prepare(model, context))
+            return Written(model, apply(bound.step, bound.use, model, context)[0], tuple(done))
+        model, report = apply(bound.step, bound.use, model, context)
         done.append(_record(report))
     raise AssertionError("checked before any work: the recipe quantizes")
 

@@ -62,16 +62,24 @@ class QuantizeStatic(Step, frozen=True):
             return Skip("quantize_static", f"{target.name} has no integer kernels that pay")
         return self
 
+    def prepare(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
+        """Give linear layers, still in float, the form that integer kernels take."""
+        assert ctx.target.int8 is not None, "fit() skips such targets"
+        self._check(model.graph)
+        if scheme_for(ctx.target.int8).integer_bias and ctx.measure is not None:
+            flattened = flatten(model, self._reasons(ctx))
+            yield from (Edit(where, what) for where, what in flattened)
+
+    def _reasons(self, ctx: Context) -> dict[str, str]:
+        reasons = dict.fromkeys(ctx.spared, "spared by the gate")
+        return reasons | dict.fromkeys(self.exclude, "excluded by the recipe")
+
     def rewrite(self, model: ir.Model, ctx: Context) -> Iterator[Edit]:
         """Write Q/DQ pairs, integer weights and integer biases; name what stays in float."""
+        yield from self.prepare(model, ctx)
         graph = model.graph
         assert ctx.target.int8 is not None, "fit() skips such targets"
-        self._check(graph)
-        scheme = scheme_for(ctx.target.int8)
-        reasons = dict.fromkeys(ctx.spared, "spared by the gate")
-        reasons |= dict.fromkeys(self.exclude, "excluded by the recipe")
-        if scheme.integer_bias and ctx.measure is not None:
-            yield from (Edit(where, what) for where, what in flatten(model, reasons))
+        scheme, reasons = scheme_for(ctx.target.int8), self._reasons(ctx)
         plan = place(graph, reasons, absorb=not scheme.symmetric)
         if ctx.measure is None:
             why = "there are no calibration data"

@@ -34,6 +34,7 @@ def twin_of(model: ir.Model, scheme: str, limit: int, *, per_channel: bool = Tru
     facts = graphs.SCHEMES[scheme]
     model, _ = apply(FoldBatchnorm(), "fold_batchnorm", model, graphs.context(facts, []))
     context = graphs.context(facts, graphs.samples(model))
+    tuple(QuantizeStatic().prepare(model, context))
     written, _ = apply(QuantizeStatic(), "quantize_static", model, context)
     twin = RoundedTwin(Rounding(model, written, scheme_for(facts), limit, per_channel))
     generator = torch.Generator().manual_seed(1)
