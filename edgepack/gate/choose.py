@@ -300,7 +300,9 @@ class Chooser:
 
     def _why_float(self) -> str:
         """Say why nothing but float ships although the recipe asked for more, or nothing."""
-        asked = [bound for bound in self._rewritten.plan.graph if bound.use.startswith("quantize")]
+        graph = self._rewritten.plan.graph
+        asked = [bound for bound in graph if bound.use.startswith("quantize")]
+        asked = asked or [bound for bound in graph if bound.use == "float16"]
         if not asked:
             return ""
         if self._found.refusals:
