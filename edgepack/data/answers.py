@@ -90,6 +90,7 @@ def whole(label: Array, classes: int, index: int) -> Array:
         raise DataError(
             "E-DATA-LABELS",
             f"label {int(wrong)} of sample {index}, but classes go from 0 to {classes - 1}",
+            hint="number classes from 0" if wrong == classes else "is this the model's own data?",
         )
     return label
 

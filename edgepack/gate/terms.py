@@ -57,7 +57,9 @@ class Terms:
 
 def why_float(rewritten: Rewritten, refusals: Sequence[str]) -> str:
     """Say why nothing but float ships although the recipe asked for more, or nothing."""
-    asked = [bound for bound in rewritten.plan.graph if bound.use.startswith("quantize")]
+    graph = rewritten.plan.graph
+    asked = [bound for bound in graph if bound.use.startswith("quantize")]
+    asked = asked or [bound for bound in graph if bound.use == "float16"]
     if not asked:
         return ""
     if refusals:

@@ -91,7 +91,7 @@ def why_not_weighted(node: ir.Node) -> str:
     if weight is None:
         return "its second operand is not a constant weight"
     if weight.dtype.name != "float32":
-        return f"its weight is {weight.dtype.name}"
+        return f"the weight is {weight.dtype.name}: give the float32 model"
     if constant(node.inputs[0]) is not None:
         return "its input is a constant"
     if node.op_type == "MatMul" and weight.ndim != 2:

@@ -264,3 +264,17 @@ def test_a_model_that_takes_strings_ships_where_no_emulator_can_be_given_them(
         _build(tmp_path, "arm64", **options, on=("qemu:cortex-a53",))
     with pytest.raises(MachineError, match="'word' holds strings"):
         selftest(open_bundle(built.path), "qemu:cortex-a53")
+
+
+def test_float32_that_ships_in_place_of_float16_says_why(tmp_path: Path) -> None:
+    (built,) = _build(write_stripes(tmp_path), "x86_64", recipe="float16", prefer="size")
+    assert built.speed.startswith("float32 ships: x86_64 has no float16 kernels")
+
+
+def test_labels_that_count_from_one_are_told_to_count_from_zero(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    data = dict(np.load(folder / "eval.npz"))
+    np.savez(folder / "eval.npz", **data | {"labels": data["labels"] + 1})
+    with pytest.raises(DataError, match="classes go from 0 to 1") as caught:
+        _build(folder, "x86_64")
+    assert caught.value.hint == "number classes from 0"
