@@ -9,6 +9,7 @@ import safetensors
 import torch
 from safetensors.torch import load, save
 
+from edgepack.base.errors import MachineError
 from edgepack.base.files import write_whole
 
 Tensors = dict[str, torch.Tensor]
@@ -61,7 +62,11 @@ def write(path: Path, state: Checkpoint) -> None:
         for name, tensor in held.items()
     }
     progress = msgspec.json.encode(state.progress).decode()
-    write_whole(path, save(tensors, {"progress": progress}))
+    try:
+        write_whole(path, save(tensors, {"progress": progress}))
+    except MachineError as error:  # the cache is no output: -o does not move it
+        hint = "free space, or let EDGEPACK_CACHE name another folder"
+        raise MachineError(error.code, str(error), hint=hint) from error
 
 
 def read(path: Path) -> Checkpoint | None:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgepack.base.errors import DataError, ModelError, RequestError
+from edgepack.base.errors import DataError, MachineError, ModelError, RequestError
 from edgepack.compress import apply
 from edgepack.compress.finetune import Finetune
 from edgepack.data.samples import open_dataset
+from edgepack.training import checkpoint
 from edgepack.training.losses import Outputs, cross_entropy
 from edgepack.training.material import part
 from edgepack.training.settings import rate_at
@@ -169,3 +170,10 @@ def test_a_module_that_torch_cannot_copy_is_refused(tmp_path: Path) -> None:
     module.kept = next(module.parameters()) * 2
     with pytest.raises(ModelError, match="never changed in place"):
         apply(SHORT, "finetune", module, ctx)
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_what_moves_it() -> None:
+    state = checkpoint.Checkpoint(checkpoint.Progress(), {}, {}, {})
+    with pytest.raises(MachineError, match="cannot write") as caught:
+        checkpoint.write(Path("/proc/no-such-folder/state.safetensors"), state)
+    assert "EDGEPACK_CACHE" in caught.value.hint
