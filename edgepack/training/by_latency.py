@@ -82,10 +82,11 @@ class Shrinking:
         Raises:
             ModelError: What can be removed is not enough.
         """
-        self._whole, goal = self._seconds(self._layers), share
+        self._whole, goal, best = self._seconds(self._layers), share, math.inf
         while True:
-            self._bring_below(goal, share)
+            self._bring_below(goal, best)
             found, low, high = ratio()
+            best = min(best, high)
             estimated = self._share
             tell(
                 f"{found:.3f} [{low:.3f}, {high:.3f}] of the original's time, "
@@ -104,17 +105,20 @@ class Shrinking:
         assert self._table is not None, "followed, not measured"
         return sum(self._table(layer) for calls in named.values() for layer in calls)
 
-    def _bring_below(self, goal: float, share: float) -> None:
+    def _bring_below(self, goal: float, best: float) -> None:
         while self._share > goal:
-            best = max(self._offers(), key=lambda offer: offer[0], default=None)
-            if best is None:
+            found = max(self._offers(), key=lambda offer: offer[0], default=None)
+            if found is None:
+                reached = "" if best == math.inf else f"; the network took {best:.3f} of its"
+                possible = min(best, 1.0) if reached else self._share
                 raise ModelError(
                     "E-PRUNE",
                     f"the layers alone still take {units.percent(self._share, 0)} of their time "
-                    "with all removed that may go",
-                    hint=f"ask for more than latency = {share:g}, or a smaller round_to",
+                    f"with all removed that may go{reached}",
+                    hint=f"latency = {math.ceil(possible * 100) / 100:g} or more, or a smaller "
+                    "round_to",
                 )
-            self._remove(*best[1:])
+            self._remove(*found[1:])
 
     def _offers(self) -> Iterator[tuple[float, Any, Removal]]:
         """Yield what could go next: seconds saved per importance lost, the group, the removal."""

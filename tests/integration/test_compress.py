@@ -228,8 +228,10 @@ def test_a_target_without_integer_kernels_ships_what_was_not_trained_for_them() 
     told = list[str]()
     found = built(QAT.format(bits=7), "x86_64", "cuda", tell=told)
     assert sum("qat: epoch 1/4" in sentence for sentence in told) == 1
-    uses = [one.manifest.lineage.steps[0].use for one in found]
-    assert uses == ["qat", "tidy"]
+    steps = [one.manifest.lineage.steps[0] for one in found]
+    assert [step.use for step in steps] == ["qat", "qat"]
+    assert not steps[0].skipped
+    assert "no integer kernels" in steps[1].skipped
 
 
 @pytest.mark.usefixtures("project")

@@ -115,6 +115,13 @@ def test_more_than_can_go_is_refused() -> None:
         found.approach(0.1, lambda: (0.9, 0.9, 0.9), list[str]().append)
 
 
+def test_what_was_reached_is_named_where_more_cannot_go() -> None:
+    found = shrinking(made(Wide), 8, Table(steps_of_eight))
+    with pytest.raises(ModelError, match=r"took 0\.812 of its") as caught:
+        found.approach(0.8, lambda: (0.81, 0.808, 0.812), list[str]().append)
+    assert caught.value.hint == "latency = 0.82 or more, or a smaller round_to"
+
+
 def test_a_decision_about_another_network_is_refused() -> None:
     with pytest.raises(RequestError, match="'absent', which this module does not have"):
         shrinking(made(Wide), 8).follow([Removal("absent", 8)])
