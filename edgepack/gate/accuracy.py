@@ -41,6 +41,7 @@ class Judged:
         passed: Whether the gate holds.
         sentence: What was found, for people.
         cost_db: Signal to noise against the model that the integers stand for; None without noise.
+        unshown: The sentence, where only the interval misses the limit and that is what refuses.
     """
 
     accuracy: Accuracy | None
@@ -48,6 +49,7 @@ class Judged:
     passed: bool
     sentence: str
     cost_db: float | None = None
+    unshown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,9 @@ def _by_metric(
         sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
     if metric.name == "top1" and drop.float_ <= _chance(float_):
         sentence += "; the float model does no better than chance: are labels and inputs right?"
-    return Judged(accuracy, near, shown if strict else drop.drop <= allowed, sentence)
+    met = drop.drop <= allowed
+    unshown = sentence if strict and met and not shown else ""
+    return Judged(accuracy, near, shown if strict else met, sentence, unshown=unshown)
 
 
 def _chance(scored: Scored) -> float:

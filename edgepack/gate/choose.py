@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.base import units
-from edgepack.base.errors import GateError, MachineError
+from edgepack.base.errors import MachineError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
 from edgepack.gate import mixed, peer, speed
@@ -16,7 +16,7 @@ from edgepack.gate.gentler import gentler
 from edgepack.gate.peer import Peer
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
-from edgepack.gate.terms import Clocked, Terms, required, why_float
+from edgepack.gate.terms import Clocked, Terms, not_shown, nothing_passes, required, why_float
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.session import Options
@@ -109,19 +109,16 @@ class Chooser:
             items: Samples kept out of calibration.
 
         Raises:
-            GateError: No candidate passes, or float would ship where int8 is required.
+            GateError: No candidate passes, or float would ship where int8 is required, or where
+                a strict limit was met on the samples and not shown by their interval.
         """
         chosen = self._walk(items)
         if chosen is None:
-            name = self._rewritten.plan.target.name
-            why = self._found.refusals[-1] if self._found.refusals else "there is no candidate"
-            raise GateError(
-                "E-GATE",
-                f"nothing passes the gates for {name}: {why}",
-                hint="loosen the limit, or give another recipe",
-            )
+            raise nothing_passes(self._rewritten.plan, self._found.refusals)
         if self._terms.require_int8 and not integer_nodes(chosen.candidate.model):
             raise required(self._rewritten.plan, self._found.refusals)
+        if self._found.unshown and not chosen.candidate.lossy:
+            raise not_shown(self._rewritten.plan, self._found.unshown)
         return chosen
 
     def bar(self, chosen: Chosen, reason: str) -> None:
@@ -136,6 +133,7 @@ class Chooser:
             judged, scored = self._judge(candidate, items)
             if candidate.lossy and not judged.passed:
                 self._refuse(candidate, judged.sentence)
+                self._found.unshown = self._found.unshown or judged.unshown
                 ours = candidate.name != peer.NAME
                 if ours and (found := self._gentler(items)) is not None:
                     return found
@@ -395,5 +393,6 @@ class _Found:
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
     slow: bool = False
+    unshown: str = ""
     mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)

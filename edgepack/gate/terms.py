@@ -82,3 +82,22 @@ def required(plan: Plan, refusals: Sequence[str]) -> GateError:
         f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",
         hint="raise --max-drop, give more calibration data, or leave --require out",
     )
+
+
+def nothing_passes(plan: Plan, refusals: Sequence[str]) -> GateError:
+    """Say why not even float ships."""
+    why = refusals[-1] if refusals else "there is no candidate"
+    return GateError(
+        "E-GATE",
+        f"nothing passes the gates for {plan.target.name}: {why}",
+        hint="loosen the limit, or give another recipe",
+    )
+
+
+def not_shown(plan: Plan, sentence: str) -> GateError:
+    """Say that a strict limit is met by the samples and not by their interval."""
+    return GateError(
+        "E-GATE",
+        f"--strict, and the limit is not shown to hold for {plan.target.name}: {sentence}",
+        hint="give more evaluation samples, or leave --strict out",
+    )

@@ -157,6 +157,8 @@ def _onnxruntime() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # pybind11 turned it into "initialization failed"
         raise MachineError(
             "E-RUNTIME", f"cannot import onnxruntime: {error}", hint="pip install onnxruntime"
         ) from error

@@ -126,6 +126,19 @@ def test_requiring_int8_with_an_impossible_limit_is_a_gate_error(tmp_path: Path)
     assert not (folder / "dist").exists()
 
 
+def test_a_strict_limit_that_the_samples_cannot_show_is_a_gate_error(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    with np.load(folder / "eval.npz") as file:
+        few = {name: array[:12] for name, array in file.items()}
+    np.savez(folder / "eval.npz", **few)
+    (built,) = _build(folder, "arm64")
+    assert "int8" in built.manifest.precision.operators["Conv"]
+    with pytest.raises(GateError, match="--strict, and the limit is not shown to hold") as caught:
+        _build(folder, "arm64", strict=True, out=folder / "strict")
+    assert "more evaluation samples" in caught.value.hint
+    assert not (folder / "strict").exists()
+
+
 def test_requiring_int8_without_calibration_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no calibration data"):
         _build(write_stripes(tmp_path), "arm64", calib=None, require="int8")
