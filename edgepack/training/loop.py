@@ -5,6 +5,8 @@ is a function of the step. So weights and optimizer are the whole state, and tra
 from the checkpoint of an epoch gives the bytes of training that never stopped.
 """
 
+import atexit
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +116,8 @@ class _Run:
             self._module, self._optimizer
         )
         self._world = self._accelerator.num_processes
+        if self._world > 1:
+            _leave_at_exit()
         self._batch = settings.batch_size * self._world
         count = len(task.parts.fit)
         self._per_epoch = max(-(-count // self._batch), 1)
@@ -261,6 +265,17 @@ class _Run:
             "are kept" + (f" in {self._task.checkpoint}" if self.progress.epoch else ""),
             hint=remedy,
         )
+
+
+@functools.cache
+def _leave_at_exit() -> None:
+    """Close the group of processes before Python ends: one that its threads outlive is aborted."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _optimizer(module: torch.nn.Module, settings: Trained) -> torch.optim.Optimizer:
