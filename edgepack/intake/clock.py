@@ -3,14 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepack import devices
 from edgepack.base.errors import MachineError
 from edgepack.bench.price import Price
-from edgepack.devices import Timing
+from edgepack.gate.place import find
 from edgepack.graph.write import to_bytes
 from edgepack.intake.request import Job
 from edgepack.plan import Plan
-from edgepack.runtime import machine
 from edgepack.spec.manifest import runtime_of
 from edgepack.spec.signature import Sample
 
@@ -19,31 +17,25 @@ if TYPE_CHECKING:
 
 
 def price(plan: Plan, on: tuple[str, ...]) -> Price:
-    """Return the clock of the first device that stands for the plan's target: this machine, else.
+    """Return the clock that the gate would use too; see ``gate.place.find``.
 
     Raises:
         MachineError: There is none.
     """
-    if (found := at_hand(plan, on)) is None:
-        reason = machine.missing(runtime_of(plan.target))
+    place = find(runtime_of(plan.target), on)
+    if place.nowhere:
         raise MachineError(
             "E-DEVICE",
-            f"pruning to a latency needs a device of {plan.target.name}: {reason}",
+            f"pruning to a latency needs a device of {plan.target.name}: {place.nowhere}",
             hint="add --on ssh://[user@]host, or ask for macs instead of latency",
         )
-    return found
+    return Price(place.device)
 
 
 def at_hand(plan: Plan, on: tuple[str, ...]) -> Price | None:
-    """Return the clock of this machine, or of a device, that stands for the plan's target."""
-    needs = runtime_of(plan.target)
-    if not machine.missing(needs):
-        return Price()
-    for name in on:
-        device = devices.open_device(name)
-        if isinstance(device, Timing) and not devices.lacks(device, needs):
-            return Price(device)
-    return None
+    """Return the same clock, None where there is none."""
+    place = find(runtime_of(plan.target), on)
+    return None if place.nowhere else Price(place.device)
 
 
 def asks_clock(plan: Plan) -> bool:
