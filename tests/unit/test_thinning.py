@@ -1,9 +1,11 @@
 """Thinning: what leaves is what was there, and everything has its turn."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,8 @@ from edgepack.data.samples import Item
 from edgepack.graph.census import signature
 from edgepack.graph.copying import private_copy
 from edgepack.graph.write import to_bytes
-from edgepack.runtime.session import Session
+from edgepack.runtime.machine import arch
+from edgepack.runtime.session import Options, Session
 from tests import graphs
 from tests.models import weight
 
@@ -37,14 +40,16 @@ def copied(shape: list[int | str]) -> ir.Model:
     return graphs.network([copy, node("Relu", ["c"], ["y"])], {"w": ones}, shape=shape)
 
 
-def thinned(model: ir.Model, tensor: str, array: Values, phase: int = 0) -> Values:
+def thinned(
+    model: ir.Model, tensor: str, array: Values, phase: int = 0, options: Options | None = None
+) -> Values:
     """Return the values of ``tensor`` that leave the runtime."""
     model = private_copy(model)
     made = {str(out.name): out for each in model.graph for out in each.outputs}
     thinning = Thinning(Draft(model), in_blocks(model.graph))
     name = thinning.values(made[tensor], "values")
     fed = {"x": array, **({PHASE: np.array([phase])} if thinning.phased else {})}
-    return Session(to_bytes(model)).run(fed, [name])[name].astype(np.float32)
+    return Session(to_bytes(model), options).run(fed, [name])[name].astype(np.float32)
 
 
 def numbered(*shape: int) -> Values:
@@ -108,6 +113,18 @@ def test_other_tensors_are_taken_every_kth(shape: list[int | str]) -> None:
     step = stride(array.size)
     found = thinned(copied(shape), "c", array, phase=step + 2)
     np.testing.assert_array_equal(found, array.reshape(-1)[2::step])
+
+
+@pytest.mark.skipif(arch() != "x86_64", reason="elsewhere the runtime has no blocks of channels")
+def test_only_what_was_picked_leaves_the_blocks(tmp_path: Path) -> None:
+    model = copied([1, 16, 64, 64])
+    options = Options(save_optimized=tmp_path / "optimized.onnx")
+    thinned(model, "c", numbered(1, 16, 64, 64), options=options)
+    nodes = onnx.load(tmp_path / "optimized.onnx").graph.node
+    assert [each.domain for each in nodes if each.op_type == "Conv"] == ["com.microsoft.nchwc"] * 2
+    moved = [each.output[0] for each in nodes if each.op_type == "ReorderOutput"]
+    assert len(moved) == 2
+    assert "y" in moved
 
 
 def test_small_tensors_are_taken_whole() -> None:
