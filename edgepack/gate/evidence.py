@@ -64,7 +64,7 @@ class Evidence:
         """Return second moments of the inputs of nodes; see ``passes.Second``."""
         new = [name for name in nodes if name not in self._moments]
         self._moments.update(second_moments(draft, new, self._calibration, self._signature))
-        return {name: self._moments[name] for name in nodes}
+        return {name: self._moments[name] for name in nodes if name in self._moments}
 
     def power(
         self, draft: ir.Model, nodes: tuple[str, ...], /

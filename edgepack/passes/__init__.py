@@ -52,7 +52,10 @@ class Second(Protocol):
     """Collects second moments of inputs; bound to the calibration data by the build."""
 
     def __call__(self, model: ir.Model, nodes: tuple[str, ...], /) -> Mapping[str, Moments]:
-        """Return the moments of what each named node of ``model`` multiplies by its weight."""
+        """Return the moments of what each named node of ``model`` multiplies by its weight.
+
+        A node that has too many inputs is missing from them; see ``moments.too_wide``.
+        """
         ...
 
 

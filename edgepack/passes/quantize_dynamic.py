@@ -13,7 +13,7 @@ from typing import ClassVar, Literal, Self
 
 import onnx_ir as ir
 
-from edgepack.calibration.moments import Moments
+from edgepack.calibration.moments import Moments, too_wide
 from edgepack.graph.bodies import why_not_inside
 from edgepack.graph.constants import constant
 from edgepack.graph.kernels import CLAMPS, FREE
@@ -79,7 +79,9 @@ class QuantizeDynamic(Step, frozen=True):
             elif is_table(node):
                 yield Edit(where, tables.write(node))
             else:
-                yield Edit(where, writer.write(node))
+                wide = too_wide(node) if self.rounding == "gptq" else ""
+                what = writer.write(node)
+                yield Edit(where, f"{what}, to nearest: {wide}" if wide else what)
 
     def _moments(self, model: ir.Model, ctx: Context) -> Mapping[str, Moments]:
         """Return the second moments of the inputs of matrices, where GPTQ needs them."""

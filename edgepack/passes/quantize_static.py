@@ -8,13 +8,13 @@ Source: Jacob et al. 2018, arXiv:1712.05877; placement: ``quantization/placement
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 import onnx_ir as ir
 
 from edgepack.base.errors import ModelError, RequestError, nearest
-from edgepack.calibration.moments import Moments
+from edgepack.calibration.moments import Moments, too_wide
 from edgepack.graph.copying import private_copy
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.quantization.bias import correct
@@ -95,7 +95,11 @@ class QuantizeStatic(Step, frozen=True):
         if roots and self.ranges == "auto":
             yield Edit("graph", f"ranges by {_told(methods)}")
         left = [(str(node.name), reason) for node, reason in plan.left.items()]
-        moments = self._moments(model, tuple(plan.integer), ctx)
+        matrices = [node for node in plan.integer if node.op_type in _MATRICES]
+        if self.rounding == "gptq":
+            wide = [(str(node.name), too_wide(node)) for node in matrices]
+            yield from (Edit("graph", f"{name} to nearest: {why}") for name, why in wide if why)
+        moments = self._moments(model, matrices, ctx)
         known = Known(ctx.learned.weights, moments)
         yield from self._write(model, Writer(graph, scheme, plan, scales, known), ctx)
         yield from (Edit(where, reason, left=True) for where, reason in left)
@@ -111,12 +115,12 @@ class QuantizeStatic(Step, frozen=True):
                 yield Edit("graph", what)
 
     def _moments(
-        self, model: ir.Model, nodes: tuple[ir.Node, ...], ctx: Context
+        self, model: ir.Model, matrices: Sequence[ir.Node], ctx: Context
     ) -> Mapping[str, Moments]:
         """Return the second moments of the inputs of integer matrices, where GPTQ needs them."""
         if self.rounding == "nearest" or ctx.second is None:
             return {}
-        return ctx.second(model, tuple(str(n.name) for n in nodes if n.op_type in _MATRICES))
+        return ctx.second(model, tuple(str(node.name) for node in matrices))
 
     def _methods(self, model: ir.Model, roots: tuple[str, ...], ctx: Context) -> Mapping[str, str]:
         """Return the range method of each tensor."""

@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import msgspec
 import onnx_ir as ir
 
-from edgepack.calibration.moments import Moments
+from edgepack.calibration.moments import Moments, too_wide
 from edgepack.graph.lookup import check_nodes, label
 from edgepack.graph.precision import restores
 from edgepack.passes import Context, Edit, Keeps
@@ -114,10 +114,10 @@ class QuantizeWeights(Step, frozen=True):
     def _pack(self, node: ir.Node, target: Target, moments: Moments | None) -> str:
         fast = target.arch == "x86_64" or _DOT_PRODUCT in target.features
         total = None if moments is None else moments.total[0]
-        kind = write_blocks(node, self.block, total, round_input=fast)
         how = "by GPTQ" if moments is not None else "to nearest"
         if moments is None and self.rounding == "gptq":
-            how = "to nearest for want of calibration data"
+            how += f": {wide}" if (wide := too_wide(node)) else " for want of calibration data"
+        kind = write_blocks(node, self.block, total, round_input=fast)
         return f"its matrix to 4 bits in blocks of {self.block}, {kind}, {how}"
 
 

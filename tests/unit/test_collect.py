@@ -9,7 +9,7 @@ from edgepack.base.errors import DataError
 from edgepack.calibration import collect as collecting
 from edgepack.calibration.collect import collect
 from edgepack.calibration.statistics import of
-from edgepack.calibration.taps import WHOLE, stride
+from edgepack.calibration.thinning import WHOLE, stride
 from edgepack.data.samples import Item
 from edgepack.graph.census import signature
 from tests import graphs

@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
+from edgepack.calibration import moments
 from edgepack.calibration.moments import Moments
 from edgepack.passes import Context, apply
 from edgepack.passes.quantize_weights import QuantizeWeights
@@ -95,6 +97,15 @@ def test_the_step_says_which_rounding_it_used_and_why_not_gptq() -> None:
     assert told["data"].endswith("by GPTQ")
     assert told["asked"].endswith("to nearest")
     assert told["none"].endswith("to nearest for want of calibration data")
+
+
+def test_a_matrix_too_wide_for_gptq_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = zoo.ZOO["linear"]()
+    monkeypatch.setattr(moments, "WIDEST", 3)
+    context = graphs.context(None, graphs.samples(model))
+    edits = apply(QuantizeWeights(bits=4, min_size=1), "step", model, context)[1].edits
+    [told] = {edit.what.partition("to nearest: ")[2] for edit in edits if "4 bits" in edit.what}
+    assert told.endswith("inputs are too many for GPTQ")
 
 
 def test_moments_are_of_one_group_for_a_matrix() -> None:

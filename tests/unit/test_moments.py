@@ -8,7 +8,8 @@ import pytest
 from onnx import helper
 
 from edgepack.base.errors import DataError
-from edgepack.calibration.moments import ROWS, mean_squares, second_moments
+from edgepack.calibration import moments
+from edgepack.calibration.moments import ROWS, mean_squares, second_moments, too_wide
 from edgepack.calibration.operands import reading, rows, why_not_rows
 from edgepack.data.samples import Item
 from edgepack.graph.census import signature
@@ -92,6 +93,21 @@ def test_nodes_that_read_one_tensor_share_its_moments() -> None:
     )
     found = second_moments(model, ["a", "b"], items(drawn(3, 5)), signature(model))
     assert found["a"] is found["b"]
+
+
+def test_an_input_too_wide_for_its_memory_is_left_out_with_a_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = [
+        node("Gemm", ["x", "w"], ["h"], name="wide", transB=1),
+        node("MatMul", ["h", "v"], ["y"], name="narrow"),
+    ]
+    model = graphs.network(made, {"w": weight(4, 6), "v": weight(4, 3)}, shape=[3, 6])
+    monkeypatch.setattr(moments, "WIDEST", 5)
+    found = second_moments(model, ["wide", "narrow"], items(drawn(3, 6)), signature(model))
+    assert list(found) == ["narrow"]
+    reasons = [too_wide(each) for each in model.graph]
+    assert reasons == ["its 6 inputs are too many for GPTQ", ""]
 
 
 def test_data_that_are_empty_or_not_finite_are_refused() -> None:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from edgepack.calibration import moments
 from edgepack.calibration.moments import Moments
+from edgepack.graph.write import to_bytes
 from edgepack.passes import Step, apply
 from edgepack.passes.quantize_dynamic import QuantizeDynamic
 from edgepack.passes.quantize_static import QuantizeStatic
@@ -44,8 +46,8 @@ def test_without_enough_rows_nothing_changes() -> None:
     weight = np.random.default_rng(0).normal(0, 1, (8, 3)).astype(np.float32)
     packed = quantize_weight(weight, 1, facts, np.zeros(3))
     few = correlated(7, 8)
-    for moments in (None, Moments(7, (few.T @ few)[None])):
-        assert refine(packed, weight, moments, pair_law=True) is packed
+    for seen in (None, Moments(7, (few.T @ few)[None])):
+        assert refine(packed, weight, seen, pair_law=True) is packed
 
 
 STEPS: dict[str, dict[str, Step]] = {
@@ -67,3 +69,17 @@ def test_a_model_is_rounded_for_what_it_sees(kind: str) -> None:
         for r, m in made.items()
     }
     assert noise["gptq"] > noise["nearest"]
+
+
+@pytest.mark.parametrize("kind", STEPS)
+def test_matrices_too_wide_for_gptq_are_rounded_to_nearest_and_said_to_be(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = zoo.stacked(1)
+    listed = graphs.samples(model, 24)
+    context = graphs.context(graphs.SCHEMES["u8s8-pair"], listed)
+    monkeypatch.setattr(moments, "WIDEST", 3)
+    made = {r: apply(step, "step", model, context) for r, step in STEPS[kind].items()}
+    (gptq, report), (nearest, _) = made["gptq"], made["nearest"]
+    assert to_bytes(gptq) == to_bytes(nearest)
+    assert any("to nearest: its 16 inputs are too many" in edit.what for edit in report.edits)
