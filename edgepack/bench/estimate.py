@@ -8,6 +8,8 @@ time on x86-64 see ``benchmarks/cost.py``.
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edgepack.base.errors import RequestError
 from edgepack.bundle.open import open_bundle
 from edgepack.data.made_up import made_up
@@ -28,6 +30,13 @@ class Estimate:
 
     counts: Counts
     cycles: float
+
+
+class File(msgspec.Struct, frozen=True, tag_field="format", tag="edgepack-counts/1"):
+    """What ``bench --on qemu:... -o`` writes: a device, and model -> estimate."""
+
+    device: str
+    results: dict[str, Estimate]
 
 
 def facts(cpu: str) -> Cost:

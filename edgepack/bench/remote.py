@@ -53,6 +53,12 @@ class Remote(msgspec.Struct, frozen=True):
         return {clock: percentiles(seconds) for clock, seconds in self.samples.items()}
 
 
+class File(msgspec.Struct, frozen=True, tag_field="format", tag="edgepack-devices/1"):
+    """What ``bench --on ssh://... -o`` writes."""
+
+    results: tuple[Remote, ...]
+
+
 def open_timing(name: str) -> Timing:
     """Open a device that can time.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import msgspec
 
@@ -17,7 +16,7 @@ from edgepack.bench.suite import Task, open_device
 from edgepack.bench.summary import summarize
 from edgepack.devices import Counting
 
-FORMAT: Literal["edgepack-suite/1"] = "edgepack-suite/1"
+FORMAT = "edgepack-suite/1"
 
 _INVALID = 6
 
@@ -59,6 +58,12 @@ class Cell(msgspec.Struct, frozen=True):
         if self.result is not None and not summarize(self.result).valid:
             return _INVALID
         return _INVALID if self.remote is not None and self.remote.incomplete else 0
+
+
+class File(msgspec.Struct, frozen=True, tag_field="format", tag=FORMAT):
+    """What ``bench --suite -o`` writes: every cell, raw samples included."""
+
+    cells: tuple[Cell, ...]
 
 
 @dataclass(slots=True)
@@ -126,8 +131,8 @@ class Series:
 
 
 def encode(cells: Iterable[Cell]) -> bytes:
-    """Return the file: every cell, raw samples included."""
-    return msgspec.json.encode({"format": FORMAT, "cells": list(cells)}) + b"\n"
+    """Return the file."""
+    return msgspec.json.encode(File(tuple(cells))) + b"\n"
 
 
 def results(cells: Iterable[Cell]) -> list[Result]:
