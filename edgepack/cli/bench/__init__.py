@@ -82,7 +82,8 @@ def bench(
     be told.
 
     A suite is a file of models x targets x devices x scenarios. A failed cell leaves the others,
-    and the highest exit code is returned:
+    and the highest exit code is returned. Started again with the same -o, it measures what is
+    missing or failed there:
 
     models = ["dist/digits-{target}.edgepack"]
 

@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 
 
 def suite(path: Path, files: results.Files, *, quiet: bool) -> "Outcome":
-    """Measure every cell; what is finished is written after each, in edgepack's own form."""
-    from edgepack.bench import series
+    """Measure every cell that no earlier start has; what is finished is written after each."""
+    from edgepack.bench import kept, series
     from edgepack.bench import suite as suites
 
     tell = terminal.silence if quiet else terminal.progress
-    tour = series.Series(suites.read(path), tell, lambda cells: _keep(cells, files))
+    tasks = suites.read(path)
+    resumed = files.out if files.form == "edgepack" else None
+    cells = kept.match(tasks, kept.load(resumed)) if resumed else [None] * len(tasks)
+    if number := sum(each is not None for each in cells):
+        tell(f"{number} of {len(tasks)} are in {resumed}; to measure them again, give another -o")
+    tour = series.Series(tasks, tell, lambda found: _keep(found, files), cells)
     tour.check()
     whole = tour.measure()
-    _draw(tour.cells, files)
-    return Outcome(tour.cells, whole)
+    _draw(tour.all, files)
+    if resumed and not whole:
+        tell(f"the same command goes on from {resumed}")
+    return Outcome(tour.all, whole)
 
 
 def write(cells: "Sequence[Cell]", files: results.Files) -> None:
