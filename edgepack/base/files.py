@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgepack.base.errors import MachineError, RequestError
@@ -14,6 +15,16 @@ from edgepack.base.errors import MachineError, RequestError
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def beside(path: Path) -> str:
+    """Return a hint for a path that leads nowhere: the closest name in its folder, if any is."""
+    try:
+        known = [item.name for item in path.parent.iterdir() if item.name != path.name]
+    except (OSError, ValueError):
+        return "check the path"
+    close = get_close_matches(path.name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "check the path"
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -146,8 +146,8 @@ def _measure(contest: "Contest", out: Path | None) -> "Run":
         run, _ = contest.compare()
     except KeyboardInterrupt:
         hint = _keep(contest, out, broken=False)
-        terminal.complain("E-INTERRUPTED", f"interrupted after {contest.measured} processes", hint)
-        raise typer.Exit(130) from None
+        said = f"interrupted after {contest.measured} processes"
+        raise terminal.Interrupted("E-INTERRUPTED", said, hint=hint) from None
     except (MachineError, ModelError) as error:
         if not contest.measured:
             raise

@@ -33,7 +33,10 @@ def doctor(
     from edgepack import __version__
 
     if show_version:
-        terminal.say(f"edgepack {__version__}")
+        if json:
+            terminal.show_json({"edgepack": __version__})
+        else:
+            terminal.say(f"edgepack {__version__}")
         return
     budget = None
     if measure is not None:

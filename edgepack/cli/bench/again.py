@@ -25,9 +25,8 @@ def again(path: Path, files: results.Files, profile: Path | None, *, json: bool)
         _only_tables(path, files, profile)
         if isinstance(found, estimate.File):
             elsewhere.counts(found, files.out, json=json)
-        else:
-            elsewhere.times(found, files.out, json=json)
-        return 0
+            return 0
+        return elsewhere.times(found, files.out, json=json)
     _trace(path, found.results, profile)
     return results.report(list(found.results), [], files, json=json)
 

@@ -24,9 +24,8 @@ def elsewhere(
     """Count on an emulated CPU, or time on devices over ssh; return the exit code."""
     if on[0].startswith("qemu:"):
         _count(models, _only(on), out, json=json)
-    else:
-        _there(models, on, limits, out, json=json)
-    return 0
+        return 0
+    return _there(models, on, limits, out, json=json)
 
 
 def alone(scenario: str, **others: object) -> None:
@@ -54,7 +53,7 @@ def _only(on: list[str]) -> str:
 
 def _there(
     models: list[Path], on: list[str], limits: Limits, out: Path | None, *, json: bool
-) -> None:
+) -> int:
     """Time on devices over ssh."""
     from edgepack.bench import remote
 
@@ -64,18 +63,19 @@ def _there(
         remote.measure(path, device, threads=threads, runs=runs, warmup=warmup)
         for device, path in itertools.product(opened, models)
     )
-    times(remote.File(found), out, json=json)
+    return times(remote.File(found), out, json=json)
 
 
-def times(found: "TimedFile", out: Path | None, *, json: bool) -> None:
-    """Write and print what devices over ssh measured.
+def times(found: "TimedFile", out: Path | None, *, json: bool) -> int:
+    """Write and print what devices over ssh measured; return the code, 6 where one was lost."""
+    import msgspec
 
-    Raises:
-        MachineError: One was lost before it had measured all.
-    """
     _write(found, out)
+    reasons = [each.incomplete for each in found.results if each.incomplete]
+    lost = [MachineError("E-LOST", it, hint="what was measured is reported") for it in reasons]
     if json:
-        terminal.show_json(found)
+        told = {"error": terminal.as_data(lost[0])} if lost else {}
+        terminal.show_json({**msgspec.to_builtins(found), **told})
     else:
         rows = [
             (each.device, each.model, str(each.threads), clock, *map(cell, told.values()))
@@ -83,9 +83,9 @@ def times(found: "TimedFile", out: Path | None, *, json: bool) -> None:
             for clock, told in each.percentiles.items()
         ]
         terminal.table("", ("device", "model", "threads", "clock", "p50", "p90", "p99"), rows)
-    for each in found.results:
-        if each.incomplete:
-            raise MachineError("E-LOST", each.incomplete, hint="what was measured is reported")
+    for error in lost:
+        terminal.complain(error)
+    return lost[0].exit_code if lost else 0
 
 
 def _count(models: list[Path], on: str, out: Path | None, *, json: bool) -> None:
