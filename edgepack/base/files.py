@@ -27,6 +27,31 @@ def beside(path: Path) -> str:
     return f"did you mean {close[0]!r}?" if close else "check the path"
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a path that no file can be written to, before the work that would be lost.
+
+    Raises:
+        RequestError: It is a folder, or cannot be a path.
+        MachineError: Its folder, or the nearest above that exists, cannot be written.
+    """
+    hint = "choose another path"
+    try:
+        if path.is_dir():
+            raise RequestError("E-PATH", f"the output {str(path)!r} is a directory", hint=hint)
+        home = next(folder for folder in path.absolute().parents if folder.exists())
+        if not home.is_dir():
+            raise RequestError("E-PATH", f"{str(home)!r} is a file, not a folder", hint=hint)
+    except OSError as error:
+        said = f"cannot write {str(path)!r}: {_reason(error)}"
+        raise RequestError("E-PATH", said, hint=hint) from error
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        said = f"cannot write {str(path)!r}: {_reason(error)}"
+        raise MachineError("E-DISK", said, hint=hint) from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` so that a reader sees the old file or the new one, never a part.
 

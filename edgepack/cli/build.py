@@ -124,4 +124,6 @@ def _bytes(text: str | None) -> int | None:
     try:
         return None if text is None else parse_size(text)
     except ValueError as error:
-        raise RequestError("E-USAGE", f"--max-size {text!r} is no size", hint="5MB") from error
+        raise RequestError(
+            "E-USAGE", f"--max-size {text!r} is no size", hint="--max-size 5MB"
+        ) from error

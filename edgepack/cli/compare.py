@@ -8,6 +8,7 @@ import typer
 
 from edgepack.base import units
 from edgepack.base.errors import MachineError, ModelError, RequestError
+from edgepack.base.files import check_writable
 from edgepack.cli import terminal
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def _check(on: str, out: Path | None, *, realtime: bool) -> None:
         )
     if on != "local" and realtime:
         raise RequestError("E-USAGE", "real-time bursts are for this machine", hint="drop --on")
-    if out is not None and out.is_dir():
-        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
+    if out is not None:
+        check_writable(out)
 
 
 def _require_none(models: list[Path] | None) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from edgepack.base import units
 from edgepack.base.errors import RequestError
+from edgepack.base.files import check_writable
 from edgepack.cli import terminal
 from edgepack.cli.bench import results
 from edgepack.cli.bench.results import Files
@@ -101,7 +102,7 @@ def bench(
 
     formats.check(form)
     for path in filter(None, (out, html, profile)):
-        _check(path)
+        check_writable(path)
     single = None if scenario == "single" else scenario
     others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
     show = Show(Files(form, out, html), profile, json=json, quiet=quiet)
@@ -214,15 +215,3 @@ def _here(work: Work) -> "list[Result]":
         if found[-1].ended == "interrupted":
             break
     return found
-
-
-def _check(out: Path) -> None:
-    try:
-        folder = out.is_dir()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RequestError(
-            "E-PATH", f"cannot write {str(out)!r}: {reason}", hint="choose another -o"
-        ) from error
-    if folder:
-        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
