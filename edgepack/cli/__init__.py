@@ -123,8 +123,10 @@ def _stop_on_signals() -> None:
 
 def _usage(error: TyperException) -> str:
     """Say what is wrong with the arguments, the option named, without the parser's own advice."""
-    said = error.format_message().strip().partition(". Did you mean")[0].rstrip(".")
-    return said[:1].lower() + said[1:]
+    said = error.format_message().strip()
+    for advice in (". Did you mean", " Did you mean", " (Possible options"):
+        said = said.partition(advice)[0]
+    return said[:1].lower() + said[1:].rstrip(".")
 
 
 def _suggest(error: TyperException, args: list[str]) -> str:

@@ -159,7 +159,10 @@ def _only_here(given: dict[str, object]) -> None:
     """Refuse what is about times that this machine measured."""
     for option in (name for name, value in given.items() if value):
         what = f"{option} is about times that this machine measured"
-        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
+        hint = "leave out --tune and --on"
+        if option == "--against":
+            hint += "; for a verdict on a device: edgepack compare BEFORE AFTER --on ssh://host"
+        raise RequestError("E-USAGE", what, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
