@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from edgepack.base.errors import DataError, EdgepackError, MachineError, ModelError, RequestError
+from edgepack.base.errors import DataError, EdgepackError, ModelError, RequestError
 from edgepack.base.files import sha256, write_all
 from edgepack.bench.price import Price
 from edgepack.bundle.golden import Golden
 from edgepack.bundle.rules import OPERATORS
 from edgepack.data.made_up import made_up
 from edgepack.data.samples import Dataset
-from edgepack.devices import open_device
+from edgepack.devices import open_device, require_fit
 from edgepack.gate.candidates import (
     Rewritten,
     keeps_values,
@@ -123,10 +123,7 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
 def _require_devices(request: Request, signature: Signature) -> None:
     """Refuse a device that was asked for and cannot be given what the model takes."""
     for name in request.on:
-        if reason := open_device(name).refuses(signature):
-            raise MachineError(
-                "E-DEVICE", f"{name} cannot run the model: {reason}", hint="leave --on out"
-            )
+        require_fit(open_device(name), signature)
 
 
 def _made_up(source: Source) -> Items:

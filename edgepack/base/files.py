@@ -6,6 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from edgepack.base.errors import MachineError, RequestError
@@ -14,6 +15,41 @@ from edgepack.base.errors import MachineError, RequestError
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def beside(path: Path) -> str:
+    """Return a hint for a path that leads nowhere: the closest name in its folder, if any is."""
+    try:
+        known = [item.name for item in path.parent.iterdir() if item.name != path.name]
+    except (OSError, ValueError):
+        return "check the path"
+    close = get_close_matches(path.name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "check the path"
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a path that no file can be written to, before the work that would be lost.
+
+    Raises:
+        RequestError: It is a folder, or cannot be a path.
+        MachineError: Its folder, or the nearest above that exists, cannot be written.
+    """
+    hint = "choose another path"
+    try:
+        if path.is_dir():
+            raise RequestError("E-PATH", f"the output {str(path)!r} is a directory", hint=hint)
+        home = next(folder for folder in path.absolute().parents if folder.exists())
+        if not home.is_dir():
+            raise RequestError("E-PATH", f"{str(home)!r} is a file, not a folder", hint=hint)
+    except OSError as error:
+        said = f"cannot write {str(path)!r}: {_reason(error)}"
+        raise RequestError("E-PATH", said, hint=hint) from error
+    try:
+        with tempfile.TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        said = f"cannot write {str(path)!r}: {_reason(error)}"
+        raise MachineError("E-DISK", said, hint=hint) from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

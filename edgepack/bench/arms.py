@@ -5,7 +5,7 @@ from pathlib import Path
 
 from edgepack import devices
 from edgepack.base.errors import MachineError, ModelError, RequestError
-from edgepack.base.files import sha256
+from edgepack.base.files import beside, sha256
 from edgepack.bench.rivals import Arm, Rivals, arm
 from edgepack.bench.subject import face
 from edgepack.bundle.open import Bundle, open_bundle
@@ -53,7 +53,10 @@ def _arm(path: Path, bundle: Bundle | None, threads: int | None, device: Timing 
     try:
         model = path.read_bytes()
     except OSError as error:
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError(
+            "E-PATH", f"cannot read {str(path)!r}: {reason}", hint=beside(path)
+        ) from error
     options = SessionOptions(threads=threads or _threads(device))
     return arm(str(path), model, sha256(model), options)
 

@@ -36,7 +36,8 @@ Runs: TypeAlias = tuple[Result, ...]
 ERROR = 0.01
 """How often the interval may miss the true ratio."""
 
-_MACHINE = ("cpu", "arch", "features", "cores", "quota", "libc", "onnxruntime")
+MACHINE = ("cpu", "arch", "features", "cores", "quota", "libc", "onnxruntime")
+"""The facts that must be the same for two runs to be of one machine."""
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -142,7 +143,7 @@ def _of(subject: Subject, earlier: Sequence[Result], *, alone: bool) -> Runs:
 def _demand_same(run: Result, subject: Subject, scenario: Scenario, here: dict[str, Any]) -> None:
     """Refuse a run that was measured otherwise, and one that describes nothing."""
     told: dict[str, tuple[object, object]] = {
-        **{key: (run.machine.get(key), here.get(key)) for key in _MACHINE},
+        **{key: (run.machine.get(key), here.get(key)) for key in MACHINE},
         "governor": (run.before.governor, surroundings.look().governor),
         "scenario": (run.scenario, scenario),
         "threads": (run.options.threads, subject.options.threads),

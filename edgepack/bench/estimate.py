@@ -8,7 +8,11 @@ time on x86-64 see ``benchmarks/cost.py``.
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
+from edgepack import devices
 from edgepack.base.errors import RequestError
+from edgepack.base.files import beside
 from edgepack.bundle.open import open_bundle
 from edgepack.data.made_up import made_up
 from edgepack.devices import Cache, Caches, Counting, Counts
@@ -28,6 +32,13 @@ class Estimate:
 
     counts: Counts
     cycles: float
+
+
+class File(msgspec.Struct, frozen=True, tag_field="format", tag="edgepack-counts/1"):
+    """What ``bench --on qemu:... -o`` writes: a device, and model -> estimate."""
+
+    device: str
+    results: dict[str, Estimate]
 
 
 def facts(cpu: str) -> Cost:
@@ -64,6 +75,7 @@ def estimate(
     device: Counting, model: bytes, signature: Signature, sample: Sample, cost: Cost
 ) -> Estimate:
     """Count one inference on ``device`` with the caches of ``cost``; raises as ``count`` does."""
+    devices.require_fit(device, signature)
     caches = Caches(Cache(*cost.l1), Cache(*cost.l2))
     counts = device.count(model, signature, sample, caches)
     return Estimate(counts, cycles(counts, cost))
@@ -80,7 +92,7 @@ def read(path: Path) -> tuple[bytes, Signature, Sample]:
         face = Signature(bundle.manifest.inputs, bundle.manifest.outputs)
         return bundle.model, face, bundle.golden.samples[0]
     if not path.is_file():
-        raise RequestError("E-PATH", f"no model at {str(path)!r}")
+        raise RequestError("E-PATH", f"no model at {str(path)!r}", hint=beside(path))
     data = path.read_bytes()
     session = Session(data, where=str(path))
     face = Signature(session.inputs, session.outputs)

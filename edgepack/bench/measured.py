@@ -1,18 +1,17 @@
 """A measurement as it is stored, ``edgepack-bench/1``: raw samples; everything else is derived."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
-from edgepack.base.errors import DataError, RequestError
 from edgepack.bench.operators import Operator
-from edgepack.bench.record import Clock, Options, Surroundings
+from edgepack.bench.record import Clock, Options, Surroundings, read
 from edgepack.bench.scenario import Scenario
 from edgepack.bench.sensors import Reading
 from edgepack.spec.signature import Signature
 
-FORMAT: Literal["edgepack-bench/1"] = "edgepack-bench/1"
+FORMAT = "edgepack-bench/1"
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -131,16 +130,15 @@ class Result(_Record, frozen=True):
         return tuple(x for each in self.processes for x in getattr(each.samples, self.clock))
 
 
-class File(_Record, frozen=True):
+class File(_Record, frozen=True, tag_field="format", tag=FORMAT):
     """The whole file."""
 
-    format: Literal["edgepack-bench/1"]
     results: tuple[Result, ...]
 
 
 def encode(results: tuple[Result, ...]) -> bytes:
     """Return the file."""
-    return msgspec.json.encode(File(FORMAT, results)) + b"\n"
+    return msgspec.json.encode(File(results)) + b"\n"
 
 
 def load(path: Path) -> tuple[Result, ...]:
@@ -150,14 +148,7 @@ def load(path: Path) -> tuple[Result, ...]:
         RequestError: The file cannot be read.
         DataError: It is no such file.
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=File).results
-    except OSError as error:
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(
-            "E-DATA", f"{str(path)!r} is no measurement: {error}", hint="give what bench -o wrote"
-        ) from error
+    return read(path, File, "measurement", "give what bench -o wrote").results
 
 
 def schema() -> dict[str, Any]:

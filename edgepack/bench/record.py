@@ -1,7 +1,7 @@
 """A comparison as it is stored, ``edgepack-compare/1``: raw samples; everything else is derived."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
@@ -12,6 +12,8 @@ from edgepack.bench.verdict import Groups
 FORMAT: Literal["edgepack-compare/1"] = "edgepack-compare/1"
 
 Clock: TypeAlias = Literal["cpu", "wall"]
+
+T = TypeVar("T")
 
 LOW = 25
 """The percentile that stands for a session: above the lucky, below the disturbed."""
@@ -177,17 +179,34 @@ def load(path: Path) -> Run:
         RequestError: The file cannot be read.
         DataError: It is no such file, or too few processes are in it.
     """
-    try:
-        run = msgspec.json.decode(path.read_bytes(), type=Run)
-    except OSError as error:
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(
-            "E-DATA", f"{str(path)!r} is no comparison: {error}", hint="give what compare -o wrote"
-        ) from error
+    run = read(path, Run, "comparison", "give what compare -o wrote")
     if reason := _unusable(run):
-        raise DataError("E-DATA", f"{str(path)!r} cannot be judged: {reason}")
+        raise DataError(
+            "E-DATA", f"{str(path)!r} cannot be judged: {reason}", hint="compare again, with -o"
+        )
     return run
+
+
+def read(path: Path, kind: type[T], what: str, hint: str) -> T:
+    """Read a JSON file of samples.
+
+    Args:
+        path: Where it lies.
+        kind: Of its record.
+        what: It is, in a word.
+        hint: What to give instead of another file.
+
+    Raises:
+        RequestError: The file cannot be read.
+        DataError: It is no such file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason}", hint=hint) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError("E-DATA", f"{str(path)!r} is no {what}: {error}", hint=hint) from error
 
 
 def _unusable(run: Run) -> str:

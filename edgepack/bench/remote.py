@@ -7,7 +7,7 @@ import msgspec
 
 from edgepack import devices
 from edgepack.base.errors import MachineError, RequestError
-from edgepack.base.files import sha256
+from edgepack.base.files import beside, sha256
 from edgepack.bench.percentile import Percentile, percentiles
 from edgepack.bundle.open import open_bundle
 from edgepack.devices import Opened, Timing, Turns
@@ -51,6 +51,12 @@ class Remote(msgspec.Struct, frozen=True):
     def percentiles(self) -> dict[str, dict[str, Percentile | None]]:
         """Clock -> p50, p90, p99; None where the samples do not support one."""
         return {clock: percentiles(seconds) for clock, seconds in self.samples.items()}
+
+
+class File(msgspec.Struct, frozen=True, tag_field="format", tag="edgepack-devices/1"):
+    """What ``bench --on ssh://... -o`` writes."""
+
+    results: tuple[Remote, ...]
 
 
 def open_timing(name: str) -> Timing:
@@ -101,7 +107,10 @@ def measure(path: Path, device: Timing, *, threads: int | None, runs: int, warmu
             except MachineError as error:
                 incomplete = str(error)
             if incomplete and not gathered.count:
-                raise MachineError("E-LOST", f"{incomplete}, before the first timed run")
+                said = f"{incomplete}, before the first timed run"
+                raise MachineError(
+                    "E-LOST", said, hint=f"look at it: edgepack devices {device.name}"
+                )
     return Remote(
         str(path),
         digest,
@@ -137,23 +146,26 @@ class _Gathered:
 
 def _open(path: Path, device: Timing, threads: int | None) -> tuple[Opened, Sample, str]:
     if path.suffix.lower() == ".onnx":
-        return _open_onnx(path, threads or min(device.cores, machine.MOST_THREADS))
+        return _open_onnx(path, threads or min(device.cores, machine.MOST_THREADS), device)
     bundle = open_bundle(path)
     if reason := devices.lacks(device, bundle.manifest.runtime):
-        raise MachineError("E-MACHINE", f"{str(path)!r} cannot run on {device.name}: {reason}")
+        said = f"{str(path)!r} cannot run on {device.name}: {reason}"
+        raise MachineError("E-MACHINE", said, hint="build for a target that the device stands for")
+    devices.require_fit(device, Signature(bundle.manifest.inputs, bundle.manifest.outputs))
     options = shipped_options(bundle.manifest, threads, device.cores)
     opened = Opened(bundle.model, options.threads, options.level, options.entries)
     return opened, bundle.golden.samples[0], bundle.sha256
 
 
-def _open_onnx(path: Path, threads: int) -> tuple[Opened, Sample, str]:
+def _open_onnx(path: Path, threads: int, device: Timing) -> tuple[Opened, Sample, str]:
     from edgepack.data.made_up import made_up
     from edgepack.runtime.carry import Carry
 
     if not path.is_file():
-        raise RequestError("E-PATH", f"no model at {str(path)!r}")
+        raise RequestError("E-PATH", f"no model at {str(path)!r}", hint=beside(path))
     data = path.read_bytes()
     session = Session(data, Options(), where=str(path))
     face = Signature(session.inputs, session.outputs)
+    devices.require_fit(device, face)
     sample = Carry(face).fill(made_up(face)[0].samples[0])
     return Opened(data, threads, "all", {}), sample, sha256(data)

@@ -110,4 +110,5 @@ def make(name: str, **fields: float | None) -> Scenario:
     try:
         return msgspec.convert({"scenario": name, **given}, _KINDS[name], strict=True)
     except msgspec.ValidationError as error:
-        raise RequestError("E-SCENARIO", f"scenario {name!r}: {error}") from error
+        hint = f"its fields are {', '.join(_KINDS[name].__struct_fields__)}"
+        raise RequestError("E-SCENARIO", f"scenario {name!r}: {error}", hint=hint) from error

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import zip_longest
+from pathlib import Path
 
 import msgspec
 
 from edgepack.base.errors import EdgepackError, MachineError, RequestError
+from edgepack.base.files import sha256
 from edgepack.bench import estimate, remote, subject
 from edgepack.bench.estimate import Estimate
 from edgepack.bench.measure import Measurement
@@ -17,7 +19,7 @@ from edgepack.bench.suite import Task, open_device
 from edgepack.bench.summary import summarize
 from edgepack.devices import Counting
 
-FORMAT: Literal["edgepack-suite/1"] = "edgepack-suite/1"
+FORMAT = "edgepack-suite/1"
 
 _INVALID = 6
 
@@ -40,6 +42,9 @@ class Cell(msgspec.Struct, frozen=True):
         counts: What an emulated CPU counted.
         fault: Why there is nothing.
         skipped: Why it was not tried, or nothing.
+        sha256: Of the file of the model; empty where nothing was measured.
+        threads: As the suite asked.
+        shape: As the suite asked, input -> shape.
     """
 
     model: str
@@ -50,6 +55,18 @@ class Cell(msgspec.Struct, frozen=True):
     counts: Estimate | None = None
     fault: Fault | None = None
     skipped: str = ""
+    sha256: str = ""
+    threads: int | None = None
+    shape: dict[str, tuple[int, ...]] = {}
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was measured to the end, so that measuring again would tell no more."""
+        if self.result is not None:
+            return not self.result.ended
+        if self.remote is not None:
+            return not self.remote.incomplete
+        return self.counts is not None
 
     @property
     def exit_code(self) -> int:
@@ -61,6 +78,12 @@ class Cell(msgspec.Struct, frozen=True):
         return _INVALID if self.remote is not None and self.remote.incomplete else 0
 
 
+class File(msgspec.Struct, frozen=True, tag_field="format", tag=FORMAT):
+    """What ``bench --suite -o`` writes: every cell, raw samples included."""
+
+    cells: tuple[Cell, ...]
+
+
 @dataclass(slots=True)
 class Series:
     """One pass over a suite; what was measured stays here when it is interrupted.
@@ -68,13 +91,20 @@ class Series:
     Attributes:
         tasks: What to measure.
         tell: Called with sentences of progress.
-        keep: Called with all cells so far after each, to store them.
+        keep: Called with all cells there are after each, to store them.
+        kept: Finished cells of an earlier start, each beside its task; None for what is to do.
     """
 
     tasks: Sequence[Task]
     tell: Callable[[str], None] = lambda _: None
     keep: Callable[[Sequence[Cell]], None] = lambda _: None
+    kept: Sequence[Cell | None] = ()
     cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def all(self) -> list[Cell]:
+        """Every cell there is, also those of an earlier start that come later."""
+        return self.cells + [each for each in self.kept[len(self.cells) :] if each]
 
     def check(self) -> None:
         """Open what this machine is to measure; any other error than of the request can wait.
@@ -82,7 +112,8 @@ class Series:
         Raises:
             RequestError: Made-up inputs do not fit a model: its shapes must be given.
         """
-        here = {each.path: each for each in self.tasks if _is_here(each)}
+        due = zip_longest(self.tasks, self.kept)
+        here = {task.path: task for task, kept in due if _is_here(task) and kept is None}
         for task in here.values():
             try:
                 subject.read(task.path, task.threads, task.shape)
@@ -93,7 +124,10 @@ class Series:
 
     def measure(self) -> bool:
         """Measure to the end, or until somebody interrupts; return whether it was the end."""
-        for number, task in enumerate(self.tasks, 1):
+        for number, (task, kept) in enumerate(zip_longest(self.tasks, self.kept), 1):
+            if kept is not None:
+                self.cells.append(kept)
+                continue
             where = f"{task.model} on {task.device}, {task.scenario.name}"
             try:
                 self.tell(f"{number} of {len(self.tasks)}: {where}")
@@ -101,7 +135,7 @@ class Series:
             except KeyboardInterrupt:
                 return False
             self.cells.append(cell)
-            self.keep(self.cells)
+            self.keep(self.all)
             if cell.result is not None and cell.result.ended == "interrupted":
                 return False
         return True
@@ -110,6 +144,8 @@ class Series:
         empty = Cell(task.model, task.device, task.scenario, skipped=task.skipped)
         if task.skipped:
             return empty
+        asked = {"threads": task.threads, "shape": task.shape, "sha256": digest(task.path)}
+        empty = msgspec.structs.replace(empty, **asked)
         try:
             if task.device == "local":
                 return msgspec.structs.replace(empty, result=self._here(task))
@@ -126,13 +162,21 @@ class Series:
 
 
 def encode(cells: Iterable[Cell]) -> bytes:
-    """Return the file: every cell, raw samples included."""
-    return msgspec.json.encode({"format": FORMAT, "cells": list(cells)}) + b"\n"
+    """Return the file."""
+    return msgspec.json.encode(File(tuple(cells))) + b"\n"
 
 
 def results(cells: Iterable[Cell]) -> list[Result]:
     """Return what this machine measured."""
     return [each.result for each in cells if each.result is not None]
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file; nothing where it cannot be read, which its cell will say."""
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return ""
 
 
 def _is_here(task: Task) -> bool:

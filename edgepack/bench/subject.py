@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, ModelError, RequestError
-from edgepack.base.files import sha256
+from edgepack.base.files import beside, sha256
 from edgepack.bench.record import Options
 from edgepack.bench.rivals import arm
 from edgepack.bench.visit import visit
@@ -106,7 +106,7 @@ def _read_onnx(path: Path, threads: int, shapes: Shapes) -> Subject:
     from edgepack.data.made_up import made_up
 
     if not path.is_file():
-        raise RequestError("E-PATH", f"no model at {str(path)!r}")
+        raise RequestError("E-PATH", f"no model at {str(path)!r}", hint=beside(path))
     model = path.read_bytes()
     shipped = SessionOptions(threads=threads)
     options = arm("", b"", "", shipped).contestant.options

@@ -30,6 +30,7 @@ from edgepack.spec.decode import decode, read_toml
 
 _MARK = "{target}"
 _COUNTS = "qemu:"
+_MODELS = frozenset({".onnx", ".edgepack"})
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -100,7 +101,9 @@ def read(path: Path) -> list[Task]:
     scenarios = [_scenario(each, where) for each in suite.scenarios]
     for each in entries:
         if not (path.parent / each.path).is_file():
-            raise RequestError("E-PATH", f"{where}: no model at {each.path!r}")
+            raise RequestError(
+                "E-PATH", f"{where}: no model at {each.path!r}", hint=_near(path.parent, each.path)
+            )
     archs = {name: _arch(name) for name in dict.fromkeys(suite.devices)}
     tasks = [
         Task(
@@ -117,6 +120,15 @@ def read(path: Path) -> list[Task]:
     if all(each.skipped for each in tasks):
         raise RequestError("E-SUITE", f"{where}: nothing can be measured: {tasks[0].skipped}")
     return tasks
+
+
+def _near(folder: Path, name: str) -> str:
+    """Return a hint that names a model of that folder, or says from where paths count."""
+    place = (folder / name).parent
+    found = place.iterdir() if place.is_dir() else ()
+    models = [each.name for each in found if each.suffix.lower() in _MODELS]
+    hint = f"; {nearest(Path(name).name, models)}" if models else ""
+    return f"paths are relative to {str(folder)!r}{hint}"
 
 
 def _spelled_out(model: str | Entry, targets: tuple[str, ...], where: str) -> list[Entry]:

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from edgepack.base.errors import DataError, RequestError, SafetyError
+from edgepack.base.files import beside
 from edgepack.calibration.histogram import BINS, Histogram, all_finite
 from edgepack.calibration.statistics import Statistics
 from edgepack.runtime.session import version
@@ -143,7 +144,9 @@ def load(path: Path) -> Record:
             data = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason.lower()}") from error
+        raise RequestError(
+            "E-PATH", f"cannot read {str(path)!r}: {reason.lower()}", hint=beside(path)
+        ) from error
     return decode(data, str(path))
 
 

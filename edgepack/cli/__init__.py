@@ -18,11 +18,12 @@ from difflib import get_close_matches
 import typer
 from typer.exceptions import TyperException
 
-from edgepack.base.errors import EdgepackError
-from edgepack.cli.terminal import complain
+from edgepack.base.errors import EdgepackError, MachineError, RequestError
+from edgepack.cli.terminal import Interrupted, as_data, complain, show_json
 
 _SHARED = "terminal"
 _INTERRUPTED = 130
+_STOPPED = Interrupted("E-INTERRUPTED", "interrupted", hint="what was finished before is whole")
 _BROKEN_PIPE = 141
 """128 + the number of the signal, as a shell reports it."""
 
@@ -62,10 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _abandon_stdout()
         return _BROKEN_PIPE
     except OSError as error:
+        said = f"{type(error).__name__}: {error}"
+        code = _fail(args, MachineError("E-SYSTEM", said, hint="look at the disk and the path"))
         _abandon_stdout()
-        _trace(args, error)
-        complain("E-SYSTEM", f"{type(error).__name__}: {error}", "look at the disk and the path")
-        return 6
     return code
 
 
@@ -73,30 +73,34 @@ def _run(args: list[str]) -> int:
     try:
         code = _app()(args, standalone_mode=False)
     except EdgepackError as error:
-        _trace(args, error)
-        complain(error.code, str(error), error.hint)
-        return error.exit_code
+        return _fail(args, error)
     except TyperException as error:
-        message = str(getattr(error, "message", error)).rstrip(".")
-        complain("E-USAGE", message[:1].lower() + message[1:], _suggest(error, args))
-        return 2
+        said = _usage(error)
+        return _fail(args, RequestError("E-USAGE", said, hint=_suggest(error, args)))
     except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
-    except MemoryError as error:
-        _trace(args, error)
-        complain("E-RAM", "out of memory", "close other programs, or use a larger machine")
-        return 6
+        return _fail(args, _STOPPED)
+    except MemoryError:
+        hint = "close other programs, or use a larger machine"
+        return _fail(args, MachineError("E-RAM", "out of memory", hint=hint))
     except OSError:
         raise
     except Exception as error:  # the one place where a bug of ours must not look like anything else
-        _trace(args, error)
-        complain(
-            "E-BUG", f"{type(error).__name__}: {error}", "please report it; --debug shows where"
-        )
-        return 1
-    if code == _INTERRUPTED:
-        complain("E-INTERRUPTED", "interrupted", "what was finished before is whole")
+        said, hint = f"{type(error).__name__}: {error}", "please report it; --debug shows where"
+        return _fail(args, EdgepackError("E-BUG", said, hint=hint))
+    if code == _INTERRUPTED:  # what was measured is on stdout already
+        complain(_STOPPED)
     return code if isinstance(code, int) else 0
+
+
+def _fail(args: list[str], error: EdgepackError) -> int:
+    """Say what went wrong: on stderr, and with ``--json`` as the one object on stdout."""
+    if "--debug" in args:
+        traceback.print_exc()
+    complain(error)
+    if "--json" in args:
+        with contextlib.suppress(OSError):  # nobody reads on
+            show_json({"error": as_data(error)})
+    return error.exit_code
 
 
 def _abandon_stdout() -> None:
@@ -104,11 +108,6 @@ def _abandon_stdout() -> None:
     if sys.stdout is not None:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _trace(args: list[str], error: BaseException) -> None:
-    if "--debug" in args:
-        traceback.print_exception(error)
 
 
 def _stop_on_signals() -> None:
@@ -120,6 +119,14 @@ def _stop_on_signals() -> None:
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and threading.current_thread() is threading.main_thread():
             signal.signal(getattr(signal, name), stop)
+
+
+def _usage(error: TyperException) -> str:
+    """Say what is wrong with the arguments, the option named, without the parser's own advice."""
+    said = error.format_message().strip()
+    for advice in (". Did you mean", " Did you mean", " (Possible options"):
+        said = said.partition(advice)[0]
+    return said[:1].lower() + said[1:].rstrip(".")
 
 
 def _suggest(error: TyperException, args: list[str]) -> str:

@@ -98,20 +98,24 @@ def build(
         }
     )
     built: list[Built] = []
-    code = 0
+    failed: list[EdgepackError] = []
     for outcome in run(request, terminal.silence if quiet else terminal.progress):
         if isinstance(outcome, EdgepackError):
-            terminal.complain(outcome.code, str(outcome), outcome.hint)
-            code = max(code, outcome.exit_code)
+            terminal.complain(outcome)
+            failed.append(outcome)
         else:
             built.append(outcome)
+    worst = max(failed, key=lambda error: error.exit_code, default=None)
     if json:
-        terminal.show_json({"bundles": [text.built_as_data(item) for item in built]})
+        bundles = {"bundles": [text.built_as_data(item) for item in built]}
+        errors = [terminal.as_data(error) for error in failed]
+        told = {"error": terminal.as_data(worst), "errors": errors} if worst else {}
+        terminal.show_json({**bundles, **told})
     elif built:
         for item in built:
             terminal.table("", ("", item.path.name), text.build_rows(item))
         terminal.say(f"next: {text.next_command(built[0])}")
-    return code
+    return worst.exit_code if worst else 0
 
 
 def _bytes(text: str | None) -> int | None:
@@ -120,4 +124,6 @@ def _bytes(text: str | None) -> int | None:
     try:
         return None if text is None else parse_size(text)
     except ValueError as error:
-        raise RequestError("E-USAGE", f"--max-size {text!r} is no size", hint="5MB") from error
+        raise RequestError(
+            "E-USAGE", f"--max-size {text!r} is no size", hint="--max-size 5MB"
+        ) from error

@@ -8,6 +8,7 @@ import typer
 
 from edgepack.base import units
 from edgepack.base.errors import MachineError, ModelError, RequestError
+from edgepack.base.files import check_writable
 from edgepack.cli import terminal
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def _check(on: str, out: Path | None, *, realtime: bool) -> None:
         )
     if on != "local" and realtime:
         raise RequestError("E-USAGE", "real-time bursts are for this machine", hint="drop --on")
-    if out is not None and out.is_dir():
-        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")
+    if out is not None:
+        check_writable(out)
 
 
 def _require_none(models: list[Path] | None) -> None:
@@ -146,8 +147,8 @@ def _measure(contest: "Contest", out: Path | None) -> "Run":
         run, _ = contest.compare()
     except KeyboardInterrupt:
         hint = _keep(contest, out, broken=False)
-        terminal.complain("E-INTERRUPTED", f"interrupted after {contest.measured} processes", hint)
-        raise typer.Exit(130) from None
+        said = f"interrupted after {contest.measured} processes"
+        raise terminal.Interrupted("E-INTERRUPTED", said, hint=hint) from None
     except (MachineError, ModelError) as error:
         if not contest.measured:
             raise

@@ -33,7 +33,10 @@ def doctor(
     from edgepack import __version__
 
     if show_version:
-        terminal.say(f"edgepack {__version__}")
+        if json:
+            terminal.show_json({"edgepack": __version__})
+        else:
+            terminal.say(f"edgepack {__version__}")
         return
     budget = None
     if measure is not None:
@@ -93,7 +96,7 @@ def _facts() -> dict[str, str]:
 
 
 def _missing() -> dict[str, str]:
-    from edgepack.runtime import emulation
+    from edgepack.runtime import emulation, runners
     from edgepack.runtime.remote import link, refusals
 
     found = {}
@@ -101,11 +104,12 @@ def _missing() -> dict[str, str]:
         absent = [name for name in modules if importlib.util.find_spec(name) is None]
         if absent:
             found[f"{', '.join(absent)} (edgepack[{extra}])"] = f"pip install 'edgepack[{extra}]'"
-    try:
-        version("onnxruntime")
-    except PackageNotFoundError:
-        found["onnxruntime"] = "pip install onnxruntime"
     if shutil.which(link.client()[0]) is None:
         found["the ssh client, for devices over ssh"] = refusals.INSTALL
-    found |= dict(emulation.missing())
-    return found
+    try:
+        version("onnxruntime")
+    except PackageNotFoundError:  # what runs elsewhere is of its version, so it comes first
+        return {**found, "onnxruntime": "pip install onnxruntime"}
+    for arch in runners.ARCHITECTURES:
+        found |= dict(runners.missing(arch))
+    return found | dict(emulation.missing())

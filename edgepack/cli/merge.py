@@ -14,6 +14,7 @@ def merge(
     out: Annotated[Path, typer.Option("--out", "-o", help="File for the sum.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Add up statistics of several shards of the calibration data.

@@ -19,7 +19,7 @@ def recipes(
 
     Example: edgepack recipes int8
     """
-    known = [spec.load(item) for item in ((name,) if name else spec.names())]
+    known = [spec.load(item) for item in (spec.names() if name is None else (name,))]
     if json:
         terminal.show_json({item.name: msgspec.to_builtins(item) for item in known})
     elif name is None:

@@ -13,6 +13,7 @@ def sign(
     key: Annotated[Path, typer.Option(help="The private Ed25519 key, a PEM file.")],
     force: Annotated[bool, typer.Option("--force", help="Replace an existing signature.")] = False,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Sign a bundle with an Ed25519 key; the signature lies beside it.

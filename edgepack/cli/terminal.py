@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import msgspec
 import typer
 
-from edgepack.base.errors import RequestError
+from edgepack.base.errors import EdgepackError, RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,15 +26,33 @@ _WIDTH = 100
 
 
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7e]")
+_DIM = "[1-9][0-9]{0,17}"
 _CONTROL = re.compile(r"[\x7f-\x9f]")
 """The control characters that JSON does not escape."""
 
 
-def complain(code: str, message: str, hint: str = "") -> None:
+class Interrupted(EdgepackError):  # noqa: N818 - as KeyboardInterrupt
+    """Somebody asked to stop."""
+
+    exit_code = 130
+
+
+def complain(error: EdgepackError) -> None:
     """Print an error and its hint on stderr, a line each."""
-    _tell(f"error[{code}]: {' '.join(message.split())}")
-    if hint:
-        _tell(f"hint: {' '.join(hint.split())}")
+    told = as_data(error)
+    _tell(f"error[{told['code']}]: {told['message']}")
+    if told["hint"]:
+        _tell(f"hint: {told['hint']}")
+
+
+def as_data(error: EdgepackError) -> dict[str, str | int]:
+    """Return an error as ``--json`` shows it, each text one line."""
+    return {
+        "code": error.code,
+        "message": " ".join(str(error).split()),
+        "hint": " ".join(error.hint.split()),
+        "exit": error.exit_code,
+    }
 
 
 def progress(sentence: str) -> None:
@@ -144,15 +162,16 @@ def shape(text: str) -> tuple[str, tuple[int, ...]]:
         RequestError: It is no shape.
     """
     name, _, dims = text.rpartition("=")
-    try:
-        shape = tuple(int(dim) for dim in dims.split("x"))
-    except ValueError as error:
-        raise RequestError(
-            "E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224"
-        ) from error
-    if not name or min(shape) < 1:
-        raise RequestError("E-USAGE", f"--shape {text!r} is no shape", hint="x=1x3x224x224")
-    return name, shape
+    if not name or not re.fullmatch(rf"{_DIM}(x{_DIM})*", dims, re.ASCII):
+        raise RequestError("E-USAGE", f"--shape {text!r} is no shape", hint=_meant(text))
+    return name, tuple(int(dim) for dim in dims.split("x"))
+
+
+def _meant(text: str) -> str:
+    """Return the right form of a shape, of this one where it is plain: x:1,3 is x=1x3."""
+    plain = re.fullmatch(rf"([^=: ]+)[=: ]+({_DIM}(?:(?:x|[^\w.-]+){_DIM})*)", text, re.ASCII)
+    form = f"{plain[1]}={'x'.join(re.findall(_DIM, plain[2]))}" if plain else "NAME=1x3x224x224"
+    return f"--shape {form}: the input's name, numbers above 0, an x between"
 
 
 def parse(option: str, text: str, read: Callable[[str], float], example: str) -> float:

@@ -19,6 +19,7 @@ def unpack(
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     json: terminal.JsonOption = False,
+    quiet: terminal.QuietOption = False,  # noqa: ARG001 - there is no progress to silence
     debug: terminal.DebugOption = False,  # noqa: ARG001 - main looks at it
 ) -> None:
     """Write the files of a verified bundle into a folder, as an installer would.

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from numpy.lib import format as npy
 
 from edgepack.base.errors import DataError, RequestError
+from edgepack.base.files import beside
 from edgepack.base.units import size as as_text
 
 MAX_ROW = 1 << 30
@@ -119,7 +120,11 @@ def members(path: Path) -> Iterator[dict[str, Rows]]:
         try:
             file = stack.enter_context(path.open("rb"))
         except OSError as error:
-            raise RequestError("E-PATH", f"cannot read {str(path)!r}: {error.strerror}") from error
+            raise RequestError(
+                "E-PATH",
+                f"cannot read {str(path)!r}: {(error.strerror or str(error)).lower()}",
+                hint=beside(path),
+            ) from error
         if path.suffix == ".npy":
             yield {"arr_0": Rows(file, path.stat().st_size, repr(str(path)))}
         else:

@@ -157,7 +157,11 @@ def compare_ranges(calibration: Inspection, evaluation: Inspection) -> None:
 def _refuse_degenerate(dataset: Dataset, role: Role, spans: dict[str, _Span]) -> None:
     digests = dataset.contents.digests
     if not digests:
-        raise DataError("E-DATA-EMPTY", f"no samples in the {role} data {dataset.name!r}")
+        raise DataError(
+            "E-DATA-EMPTY",
+            f"no samples in the {role} data {dataset.name!r}",
+            hint="an .npz holds an array for each input, samples stacked along its first axis",
+        )
     if len(digests) > 1 and len(set(digests)) == 1:
         raise DataError(
             "E-DATA-CONSTANT",

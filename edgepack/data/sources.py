@@ -184,11 +184,13 @@ def _files(folder: Path) -> tuple[Path, ...]:
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = tuple(path for path in found if path.suffix in {".npz", ".npy"} and path.is_file())
     if not files:
-        others = ", ".join(sorted({path.suffix or path.name for path in found})[:5]) or "nothing"
+        others = ", ".join(sorted({path.suffix or path.name for path in found})[:5])
         raise DataError(
             "E-DATA-EMPTY",
-            f"no .npz or .npy file in {str(folder)!r}, only {others}",
-            hint="raw files become samples through file.py:name",
+            f"no .npz or .npy file in {str(folder)!r}" + (f", only {others}" if others else ""),
+            hint="raw files become samples through file.py:name"
+            if others
+            else "put one .npz file per sample there, an array for each input",
         )
     return files
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgepack.base import registry
+from edgepack.base.errors import MachineError
 from edgepack.spec.manifest import Runtime
 from edgepack.spec.signature import Sample, Signature
 from edgepack.spec.target import lacking
@@ -192,6 +193,18 @@ class Timing(Device, Protocol):
         Models are known by letters, ``a`` to ``z`` and then ``A`` to ``Z``.
         """
         ...
+
+
+def require_fit(device: Device, signature: Signature) -> None:
+    """Refuse a model whose tensors cannot travel to a device.
+
+    Raises:
+        MachineError: The device cannot be given one of them.
+    """
+    if reason := device.refuses(signature):
+        raise MachineError(
+            "E-DEVICE", f"{device.name} cannot run the model: {reason}", hint="leave --on out"
+        )
 
 
 def lacks(device: Device, runtime: Runtime) -> str:

@@ -16,6 +16,7 @@ from pickle import UnpicklingError  # noqa: TID251 - only its name; nothing is u
 import torch
 
 from edgepack.base.errors import ModelError, RequestError, SafetyError
+from edgepack.base.files import beside
 from edgepack.export.faults import RAISED, quiet, reason
 from edgepack.graph.limits import FILE_BYTES
 from edgepack.graph.sniff import foreign
@@ -68,7 +69,9 @@ def contents(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         what = getattr(error, "strerror", None) or str(error)
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {what.lower()}") from error
+        raise RequestError(
+            "E-PATH", f"cannot read {str(path)!r}: {what.lower()}", hint=beside(path)
+        ) from error
 
 
 def truncated(path: Path) -> ModelError:

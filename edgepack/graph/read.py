@@ -15,7 +15,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from edgepack.base.errors import ModelError, RequestError, SafetyError
-from edgepack.base.files import sha256
+from edgepack.base.files import beside, sha256
 from edgepack.base.units import size
 from edgepack.graph import convert, normalize, wellformed
 from edgepack.graph.external import load_external
@@ -86,7 +86,9 @@ def _bytes(path: Path) -> bytes:
             return file.read(held)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason.lower()}") from error
+        raise RequestError(
+            "E-PATH", f"cannot read {str(path)!r}: {reason.lower()}", hint=beside(path)
+        ) from error
 
 
 def _load(data: bytes, where: str, folder: Path | None) -> Read:

@@ -5,12 +5,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgepack import devices
 from edgepack.base.errors import DataError, MachineError, RequestError
+from edgepack.base.files import beside
 from edgepack.data import metrics
 from edgepack.gate import place
 from edgepack.intake import stored as intake_stored
@@ -218,7 +218,7 @@ def _check_model(request: Request, folder: Path, project: Project | None) -> Non
 
 def _check_path(path: Path, what: str) -> None:
     if not _exists(path):
-        raise RequestError("E-PATH", f"no {what} at {str(path)!r}", hint=_beside(path))
+        raise RequestError("E-PATH", f"no {what} at {str(path)!r}", hint=beside(path))
     if path.is_dir():
         raise RequestError("E-PATH", f"the {what} {str(path)!r} is a directory", hint="give a file")
     if not os.access(path, os.R_OK):
@@ -233,16 +233,6 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _beside(path: Path) -> str:
-    """Offer the closest name in the folder, if one is close."""
-    try:
-        known = [item.name for item in path.parent.iterdir() if item.name != path.name]
-    except OSError:
-        return "check the path"
-    close = get_close_matches(path.name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else "check the path"
-
-
 def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan, ...]) -> None:
     for what in ("calib", "evaluation", "training"):
         reference = getattr(request, what)
@@ -250,7 +240,7 @@ def _check_data(request: Request, folders: Mapping[str, Path], plans: tuple[Plan
             continue
         path = folders[what] / reference
         if not _exists(path):
-            raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=_beside(path))
+            raise RequestError("E-PATH", f"no data at {str(path)!r}", hint=beside(path))
     for file in (getattr(b.step, "sensitivity", "") for item in plans for b in item.graph):
         if file:
             _check_path(Path(file), "sensitivity file")

@@ -16,6 +16,8 @@ from edgepack.spec.manifest import Cost, Execution
 
 FORMAT: Literal["edgepack-report/1"] = "edgepack-report/1"
 
+_HINT = "give NAME-TARGET.report.json, which a build writes beside its bundle"
+
 
 class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A comparison of a candidate with float on a device of the target."""
@@ -115,6 +117,7 @@ def _read(path: Path) -> Report:
         return msgspec.json.decode(path.read_bytes(), type=Report)
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
-        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason}") from error
-    except msgspec.DecodeError as error:
-        raise RequestError("E-CONFIG", f"{str(path)!r} is not a report: {error}") from error
+        raise RequestError("E-PATH", f"cannot read {str(path)!r}: {reason}", hint=_HINT) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        said = f"{str(path)!r} is not a report: {error}"
+        raise RequestError("E-CONFIG", said, hint=_HINT) from error

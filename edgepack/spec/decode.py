@@ -51,7 +51,7 @@ def read_toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(_text(path))
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, not TOML, or endless digits
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+        reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
         raise RequestError(
             "E-CONFIG", f"cannot read {str(path)!r}: {reason}", hint="look at the path and the file"
         ) from error

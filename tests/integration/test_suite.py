@@ -1,13 +1,17 @@
 """``edgepack bench --suite`` with real children."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from msgspec import structs
 from onnx import helper
 
-from edgepack.bench import series, suite
+from edgepack.bench import kept, series, suite
 from edgepack.cli import main
 from tests.models import Array, proto, value
 
@@ -105,3 +109,85 @@ def test_what_the_file_says_is_refused_beside_it(
     assert "--threads is the suite's to say" in capsys.readouterr().err
     assert main(["bench", "good.onnx", "--suite", "suite.toml"]) == 2
     assert main(["bench"]) == 2
+
+
+def measured(folder: Path) -> list[object]:
+    """Return what every cell measured: two measurements never agree to the nanosecond."""
+    cells = json.loads((folder / "all.json").read_bytes())["cells"]
+    return [each["result"]["processes"] for each in cells]
+
+
+def resume(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    assert main(["bench", "--suite", "suite.toml", "-o", "all.json"]) in {0, 6}
+    assert folder.is_dir()
+    return capsys.readouterr().err
+
+
+def test_a_suite_that_lost_power_goes_on_where_it_stopped(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    three = SUITE.replace(', "damaged.onnx"', "")
+    (folder / "suite.toml").write_text(three.replace("]\nthreads", '  "sustained",\n]\nthreads'))
+    command = [sys.executable, "-m", "edgepack", "bench", "--suite", "suite.toml", "-o", "all.json"]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "3 of 3" in line:
+                process.kill()
+                break
+    before = measured(folder)
+    assert len(before) == 2
+    short = '{scenario = "sustained", seconds = 0.5}'
+    (folder / "suite.toml").write_text(three.replace("]\nthreads", f"  {short},\n]\nthreads"))
+    said = resume(folder, capsys)
+    assert "2 of 3 are in all.json" in said
+    after = measured(folder)
+    assert (after[:2], len(after)) == (before, 3)
+    assert "3 of 3 are in all.json" in resume(folder, capsys)
+    assert measured(folder) == after
+
+
+def test_what_failed_or_changed_since_is_measured_and_the_rest_is_kept(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = (folder / "good.onnx").read_bytes()
+    assert main(["bench", "--suite", "suite.toml", "-o", "all.json", "-q"]) in {3, 6}
+    (folder / "damaged.onnx").write_bytes(good)
+    assert "2 of 4 are in all.json" in resume(folder, capsys)
+    before = measured(folder)
+    model = onnx.load_from_string(good)
+    model.producer_name = "another"
+    (folder / "good.onnx").write_bytes(model.SerializeToString())
+    assert "2 of 4 are in all.json" in resume(folder, capsys)
+    assert [a == b for a, b in zip(measured(folder), before, strict=True)] == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    (folder / "suite.toml").write_text((folder / "suite.toml").read_text().replace("= 20", "= 21"))
+    assert "2 of 4 are in all.json" in resume(folder, capsys)
+
+
+def test_a_cell_of_another_machine_is_measured_again_and_one_cut_short_too(folder: Path) -> None:
+    (folder / "suite.toml").write_text(SUITE.replace(', "damaged.onnx"', ""))
+    tasks = suite.read(folder / "suite.toml")[:1]
+    tour = series.Series(tasks)
+    assert tour.measure()
+    (cell,) = tour.cells
+    assert cell.result is not None
+    assert kept.match(tasks, [cell]) == [cell]
+    moved = structs.replace(cell.result, machine={**cell.result.machine, "onnxruntime": "1.0"})
+    cut = structs.replace(cell.result, ended="interrupted")
+    for other in (moved, cut):
+        assert kept.match(tasks, [structs.replace(cell, result=other)]) == [None]
+
+
+def test_a_file_that_is_no_suite_s_is_not_overwritten(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "all.json").write_text("precious")
+    assert main(["bench", "--suite", "suite.toml", "-o", "all.json"]) == 2
+    assert "error[E-EXISTS]: 'all.json' is no suite's" in capsys.readouterr().err
+    assert (folder / "all.json").read_text() == "precious"

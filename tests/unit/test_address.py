@@ -1,9 +1,13 @@
 """The names of devices over ssh."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from edgepack.base.errors import RequestError
 from edgepack.cli import doctor
+from edgepack.runtime import runners
 from edgepack.runtime.remote.address import parse
 from edgepack.runtime.remote.link import wrapped
 
@@ -59,6 +63,18 @@ def test_a_script_is_one_quoted_word_for_any_shell() -> None:
     command = wrapped("echo $x", "mark")
     assert command.startswith("exec sh -c '")
     assert "!" not in command
+
+
+def test_the_doctor_names_what_travels_to_devices_without_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPACK_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    doctor.doctor(json=True)
+    missing = json.loads(capsys.readouterr().out)["missing"]
+    for arch in ("aarch64", "x86_64"):
+        assert missing[f"the runner for {arch} devices without Python"] == runners.PREPARE
+    assert {"gcc", "gcc-aarch64-linux-gnu"} & set(" ".join(missing.values()).split())
 
 
 def test_the_doctor_names_the_package_of_a_missing_client(

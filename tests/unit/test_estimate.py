@@ -30,7 +30,7 @@ def test_the_largest_bound_counts_and_misses_come_on_top(counted: Counts, expect
     assert cycles(counted, CORE) == expected
 
 
-@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a76"])
+@pytest.mark.parametrize("cpu", ["cortex-a53", "cortex-a72", "cortex-a76"])
 def test_built_in_targets_know_their_cores(cpu: str) -> None:
     assert facts(cpu).width >= facts(cpu).pipes
 

@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_judged_is_refused_with_the_reason(tmp_path: Path,
 
 
 def test_a_missing_file_is_a_wrong_request(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="No such file"):
+    with pytest.raises(RequestError, match="no such file"):
         record.load(tmp_path / "none.json")
 
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from edgepack.base.errors import RequestError
 from edgepack.cli import terminal
 
 
@@ -14,7 +15,7 @@ def ascii_stdout(monkeypatch: pytest.MonkeyPatch) -> io.BytesIO:
 
 
 def test_an_error_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    terminal.complain("E-X", "bad\x1b[31m\nname \u202e\udcff", "try\x00é")
+    terminal.complain(RequestError("E-X", "bad\x1b[31m\nname \u202e\udcff", hint="try\x00é"))
     assert capsys.readouterr().err == (
         "error[E-X]: bad\\x1b[31m name \\u202e\\udcff\nhint: try\\x00é\n"
     )
@@ -75,4 +76,4 @@ def test_an_error_that_nobody_can_be_told_is_no_second_error(
     with io.FileIO("/dev/full", "w") as full:
         for stderr in (io.TextIOWrapper(full, write_through=True), None):
             monkeypatch.setattr(sys, "stderr", stderr)
-            terminal.complain("E-X", "nobody hears this")
+            terminal.complain(RequestError("E-X", "nobody hears this"))

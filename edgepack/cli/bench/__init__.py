@@ -1,14 +1,15 @@
 """``edgepack bench``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from edgepack.base import units
 from edgepack.base.errors import RequestError
+from edgepack.base.files import check_writable
 from edgepack.cli import terminal
 from edgepack.cli.bench import results
 from edgepack.cli.bench.results import Files
@@ -58,6 +59,9 @@ def bench(
         Path | None,
         typer.Option(help="TOML file: models x targets x devices x scenarios; as shown above."),
     ] = None,
+    again: Annotated[
+        Path | None, typer.Option("--from", help="Show what an earlier -o wrote; no MODEL.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="JSON with raw samples.")] = None,
     form: Annotated[
         str,
@@ -79,7 +83,8 @@ def bench(
     be told.
 
     A suite is a file of models x targets x devices x scenarios. A failed cell leaves the others,
-    and the highest exit code is returned:
+    and the highest exit code is returned. Started again with the same -o, it measures what is
+    missing or failed there:
 
     models = ["dist/digits-{target}.edgepack"]
 
@@ -94,17 +99,16 @@ def bench(
     from edgepack.bench import formats
     from edgepack.bench import scenario as scenarios
     from edgepack.cli.bench import elsewhere, tuning
-    from edgepack.cli.bench import suite as suites
 
     formats.check(form)
     for path in filter(None, (out, html, profile)):
-        _check(path)
+        check_writable(path)
     single = None if scenario == "single" else scenario
     others = {"time": time, "rate": rate, "tune": tune, "shape": shape, "against": against}
-    if suite is not None:
-        more = {"on": on, "threads": threads, "runs": runs, "warmup": warmup, "scenario": single}
-        suites.refuse(MODEL=models, **others, **more, profile=profile)
-        return suites.suite(suite, Files(form, out, html), quiet=quiet).show(json=json)
+    show = Show(Files(form, out, html), profile, json=json, quiet=quiet)
+    more = {"on": on, "threads": threads, "runs": runs, "warmup": warmup, "scenario": single}
+    if again is not None or suite is not None:
+        return _from_file(again, suite, {"MODEL": models, **others, **more}, show)
     if not models:
         raise RequestError("E-USAGE", "bench takes a model", hint="edgepack bench model.onnx")
     away = on is not None and on != ["local"]
@@ -113,8 +117,7 @@ def bench(
     if on is not None and away and not tune:
         elsewhere.alone(scenario, **others, format=form != "edgepack")
         limits = (threads, runs or _RUNS, _WARMUP if warmup is None else warmup)
-        elsewhere.elsewhere(models, on, limits, out, json=json)
-        return 0
+        return elsewhere.elsewhere(models, on, limits, out, json=json)
     seconds = None if time is None else terminal.parse("--time", time, units.parse_duration, "10s")
     given = {} if rate is None else {"rate": rate}
     how = scenarios.make(scenario, runs=runs, seconds=seconds, warmup=warmup, **given)
@@ -124,15 +127,42 @@ def bench(
         return tuning.tune(subjects, wish, json=json, quiet=quiet)
     tell = terminal.silence if quiet else terminal.progress
     found, said = _measured(Work(subjects, how, tell, profile), against or ())
-    code = results.report(found, said, Files(form, out, html), json=json)
+    code = results.report(found, said, show.files, json=json)
     return code if len(found) == len(subjects) else results.INTERRUPTED
+
+
+class Show(NamedTuple):
+    """How what was found is shown: files, the trace of a profile, and what is printed."""
+
+    files: Files
+    profile: Path | None
+    json: bool
+    quiet: bool
+
+
+def _from_file(
+    again: Path | None, suite: Path | None, others: Mapping[str, object], show: Show
+) -> int:
+    """Show what a file of measurements holds, or measure what a suite asks for."""
+    from edgepack.cli.bench import again as stored
+    from edgepack.cli.bench import suite as suites
+
+    if again is not None:
+        stored.refuse(**others, suite=suite)
+        return stored.again(again, show.files, show.profile, json=show.json)
+    assert suite is not None
+    suites.refuse(**others, profile=show.profile)
+    return suites.suite(suite, show.files, quiet=show.quiet).show(json=show.json)
 
 
 def _only_here(given: dict[str, object]) -> None:
     """Refuse what is about times that this machine measured."""
     for option in (name for name, value in given.items() if value):
         what = f"{option} is about times that this machine measured"
-        raise RequestError("E-USAGE", what, hint="leave out --tune and --on")
+        hint = "leave out --tune and --on"
+        if option == "--against":
+            hint += "; for a verdict on a device: edgepack compare BEFORE AFTER --on ssh://host"
+        raise RequestError("E-USAGE", what, hint=hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +218,3 @@ def _here(work: Work) -> "list[Result]":
         if found[-1].ended == "interrupted":
             break
     return found
-
-
-def _check(out: Path) -> None:
-    try:
-        folder = out.is_dir()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RequestError(
-            "E-PATH", f"cannot write {str(out)!r}: {reason}", hint="choose another -o"
-        ) from error
-    if folder:
-        raise RequestError("E-PATH", f"the output {str(out)!r} is a directory", hint="give a file")

@@ -1,5 +1,6 @@
 """What ``edgepack bench`` measured here: files, a page, and tables."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -85,6 +86,16 @@ class Files(NamedTuple):
     form: str
     out: Path | None
     html: Path | None
+
+
+def first(given: Mapping[str, object]) -> str:
+    """Return the first of these options that was given, as users type it, or nothing."""
+    name = next((name for name, value in given.items() if _asked(value)), "")
+    return name if name in {"", "MODEL"} else f"--{name}"
+
+
+def _asked(value: object) -> bool:
+    return value is not None and value is not False and value != []
 
 
 def report(found: "list[Result]", said: "list[Statement]", files: Files, *, json: bool) -> int:

@@ -18,26 +18,47 @@ if TYPE_CHECKING:
 
 
 def suite(path: Path, files: results.Files, *, quiet: bool) -> "Outcome":
-    """Measure every cell; what is finished is written after each, in edgepack's own form."""
-    from edgepack.base.files import write_whole
-    from edgepack.bench import formats, page, series
+    """Measure every cell that no earlier start has; what is finished is written after each."""
+    from edgepack.bench import kept, series
     from edgepack.bench import suite as suites
 
-    form, out, html = files
-    own = form == "edgepack"
-
-    def keep(cells: "Sequence[Cell]") -> None:
-        if out is not None:
-            found = series.results(cells)
-            write_whole(out, series.encode(cells) if own else formats.encode(found, form))
-
     tell = terminal.silence if quiet else terminal.progress
-    tour = series.Series(suites.read(path), tell, keep)
+    tasks = suites.read(path)
+    resumed = files.out if files.form == "edgepack" else None
+    cells = kept.match(tasks, kept.load(resumed)) if resumed else [None] * len(tasks)
+    if number := sum(each is not None for each in cells):
+        tell(f"{number} of {len(tasks)} are in {resumed}; to measure them again, give another -o")
+    tour = series.Series(tasks, tell, lambda found: _keep(found, files), cells)
     tour.check()
     whole = tour.measure()
-    if html is not None and (found := series.results(tour.cells)):
-        write_whole(html, page.measurements(found))
-    return Outcome(tour.cells, whole)
+    _draw(tour.all, files)
+    if resumed and not whole:
+        tell(f"the same command goes on from {resumed}")
+    return Outcome(tour.all, whole)
+
+
+def write(cells: "Sequence[Cell]", files: results.Files) -> None:
+    """Write cells in a form, and their page."""
+    _keep(cells, files)
+    _draw(cells, files)
+
+
+def _keep(cells: "Sequence[Cell]", files: results.Files) -> None:
+    from edgepack.base.files import write_whole
+    from edgepack.bench import formats, series
+
+    if files.out is not None:
+        own = files.form == "edgepack"
+        found = series.results(cells)
+        write_whole(files.out, series.encode(cells) if own else formats.encode(found, files.form))
+
+
+def _draw(cells: "Sequence[Cell]", files: results.Files) -> None:
+    from edgepack.base.files import write_whole
+    from edgepack.bench import page, series
+
+    if files.html is not None and (found := series.results(cells)):
+        write_whole(files.html, page.measurements(found))
 
 
 class Outcome:
@@ -63,9 +84,7 @@ class Outcome:
 
 def refuse(**others: object) -> None:
     """Refuse beside ``--suite`` what the file says."""
-    given = [name for name, value in others.items() if value]
-    if given:
-        what = given[0] if given[0] == "MODEL" else f"--{given[0]}"
+    if what := results.first(others):
         raise RequestError("E-USAGE", f"{what} is the suite's to say", hint="put it into the file")
 
 
