@@ -8,11 +8,12 @@ from edgepack.base import units
 from edgepack.base.errors import MachineError
 from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
-from edgepack.gate import mixed, peer, speed
+from edgepack.gate import peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
-from edgepack.gate.gentler import gentler
+from edgepack.gate.fallback import Fallback
+from edgepack.gate.mixed import Mixer
 from edgepack.gate.peer import Peer
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
@@ -73,9 +74,8 @@ def mode(target: Target) -> Options:
 class Chooser:
     """Walks down the candidates of one target; what refuses one is a sentence.
 
-    Where the accuracy gate refuses the whole recipe, a third of the evaluation groups selects how
-    many sensitive nodes to leave in float, and the other two thirds judge the result: what is
-    chosen is never chosen on what is reported.
+    Where the accuracy gate refuses the whole recipe, a third of the evaluation groups selects what
+    comes between it and float, see ``fallback``, and the other two thirds judge the result.
     """
 
     def __init__(
@@ -96,6 +96,10 @@ class Chooser:
         self._options = mode(rewritten.plan.target)
         self._peer = Peer(rewritten)
         self._found = _Found()
+        self._mixer = Mixer(rewritten, terms, self._options, self._say, tell)
+        self._fallback = Fallback(
+            self._mixer, lambda each, items: self._judge(each, items)[0], self._found.barred
+        )
 
     @property
     def rewritten(self) -> Rewritten:
@@ -205,32 +209,19 @@ class Chooser:
         """Select, on a part of the data, how many nodes to spare; judge on the rest."""
         if not isinstance(items, Dataset) or len(set(items.contents.groups)) < _FEWEST_GROUPS:
             return None
-        split = hold_out(items, 2 / 3)
-        candidate = self._selected(split.fit)
-        if candidate is None:
-            self._say("leaving more of its nodes in float does not make it accurate enough")
-            return None
-        judged, scored = self._judge(candidate, split.held)
-        if not judged.passed:
+        split, none = hold_out(items, 2 / 3), True
+        for candidate in self._fallback.offers(split.fit):
+            none = False
+            if self._mixer.step is not None:
+                self._found.mixed[candidate.name] = candidate.spared
+            judged, scored = self._judge(candidate, split.held)
+            if judged.passed:
+                self._say(f"{candidate.name} passes: {judged.sentence}")
+                return self._ship(candidate, judged, scored, split.held)
             self._refuse(candidate, judged.sentence)
-            return None
-        self._say(f"{candidate.name} passes: {judged.sentence}")
-        return self._ship(candidate, judged, scored, split.held)
-
-    def _selected(self, items: Dataset) -> Candidate | None:
-        """Return the first candidate between all integers and float that passes on ``items``."""
-
-        def passes(each: Candidate) -> bool:
-            barred = each.name in self._found.barred
-            return not barred and self._judge(each, items)[0].passed
-
-        mixer = mixed.Mixer(self._rewritten, self._terms, self._options, self._say, self._tell)
-        if mixer.step is None:
-            return next(filter(passes, gentler(self._rewritten, list(items), self._options)), None)
-        found = mixer.select(list(items), passes, self._found.barred)
-        if found is not None:
-            self._found.mixed[found.name] = found.spared
-        return found
+        if none:
+            self._say("leaving more of its nodes in float does not make it accurate enough")
+        return None
 
     def _ship(
         self, candidate: Candidate, judged: Judged, scored: Scored, items: Items
@@ -287,7 +278,7 @@ class Chooser:
         others = [self._peers()] if known is None or peer.NAME in known else []
         found = [
             each
-            for each in (*prefixes(self._rewritten, whole), *others)
+            for each in (*prefixes(self._fallback.maker(whole), whole), *others)
             if each and len(each.data) <= room and each.name not in self._found.barred
         ]
         if known is not None:
