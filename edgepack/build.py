@@ -197,8 +197,8 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
     told = record.encode(assemble.report(digest, parts, barred, watch.laps))
     write_all({beside: told, path: data}, replace=work.job.request.force)
     about = "" if parts.tuned is None else parts.tuned.sentence
-    speed = parts.chosen.speed
-    return Built(path, beside, digest, len(data), manifest, speed, parts.sentences, about)
+    said = (parts.chosen.speed, parts.sentences, about, parts.chosen.advice)
+    return Built(path, beside, digest, len(data), manifest, *said)
 
 
 def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:

@@ -10,6 +10,7 @@ from edgepack.data.samples import Dataset, Item
 from edgepack.data.split import hold_out
 from edgepack.gate import peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
+from edgepack.gate.advice import advice
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
 from edgepack.gate.fallback import Fallback
@@ -48,6 +49,7 @@ class Chosen:
         speed: What is known of speed, a sentence.
         sentences: What was found and decided, in order.
         mixed: Precisions by node of each candidate that was selected node by node.
+        advice: What to ask for next, where accuracy kept most of the model out of integers.
     """
 
     candidate: Candidate
@@ -59,6 +61,7 @@ class Chosen:
     speed: str
     sentences: tuple[str, ...]
     mixed: Mapping[str, Mapping[str, str]]
+    advice: str = ""
 
 
 def mode(target: Target) -> Options:
@@ -138,6 +141,7 @@ class Chooser:
             if candidate.lossy and not judged.passed:
                 self._refuse(candidate, judged.sentence)
                 self._found.unshown = self._found.unshown or judged.unshown
+                self._found.inaccurate |= not judged.unshown
                 ours = candidate.name != peer.NAME
                 if ours and (found := self._gentler(items)) is not None:
                     return found
@@ -246,6 +250,9 @@ class Chooser:
         if not self._passes(candidate, clocked):
             return None
         found = self._found
+        next_ = advice(self._rewritten, candidate) if found.inaccurate else ""
+        if next_:
+            self._say(next_)
         return Chosen(
             candidate,
             judged,
@@ -256,6 +263,7 @@ class Chooser:
             about,
             tuple(found.sentences),
             dict(found.mixed),
+            next_,
         )
 
     def _or_quicker(self, passed: _Passed, items: Items) -> _Passed:
@@ -384,6 +392,7 @@ class _Found:
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
     slow: bool = False
+    inaccurate: bool = False
     unshown: str = ""
     mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)

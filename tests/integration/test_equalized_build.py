@@ -9,6 +9,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgepack.build import build
+from edgepack.report import text
 from edgepack.report.built import Built
 from tests.projects import unbalance, write_stripes
 
@@ -44,6 +45,7 @@ def test_what_rounding_destroys_ships_in_integers_behind_equalization(
     assert any(note.startswith("int8 is refused: top1") for note in manifest.lineage.notes)
     assert any(step.use == "equalize" and step.edits == 1 for step in manifest.lineage.steps)
     assert any(told.startswith("int8 behind equalization passes") for told in built.sentences)
+    assert not built.advice
 
 
 def test_its_report_is_replayed_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -65,3 +67,6 @@ def test_where_a_clamp_stands_between_layers_nothing_is_balanced(
     built = _build(folder, tmp_path / "out", model=str(tmp_path / "model.onnx"))
     assert not any("equalization" in told for told in built.sentences)
     assert "int8" not in built.manifest.precision.operators["Conv"]
+    told = {row[0]: row[1] for row in text.build_rows(built)}["hint"]
+    assert told.startswith("0 of 3 nodes ship in integers: --recipe mixed goes on node by node")
+    assert told in built.sentences
