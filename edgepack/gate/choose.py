@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from edgepack.base import units
 from edgepack.base.errors import MachineError
 from edgepack.data.samples import Dataset, Item
-from edgepack.data.split import hold_out
 from edgepack.gate import peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.advice import advice
@@ -30,9 +29,6 @@ _Passed = tuple[Candidate, Judged, Scored]
 
 _SMALLER = 0.97
 """Share of the float bytes above which a file is not worth calling smaller."""
-
-_FEWEST_GROUPS = 6
-"""Groups of evaluation data from which a third can be spared to select on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +206,11 @@ class Chooser:
         return evaluate(candidate.data, items, self._rewritten.signature, options)
 
     def _gentler(self, items: Items) -> Chosen | None:
-        """Select, on a part of the data, how many nodes to spare; judge on the rest."""
-        if not isinstance(items, Dataset) or len(set(items.contents.groups)) < _FEWEST_GROUPS:
+        """Select, on a part of the data, what comes before float; judge on the rest."""
+        split = self._fallback.split(items) if isinstance(items, Dataset) else None
+        if split is None:
             return None
-        split, none = hold_out(items, 2 / 3), True
         for candidate in self._fallback.offers(split.fit):
-            none = False
             if self._mixer.step is not None:
                 self._found.mixed[candidate.name] = candidate.spared
             judged, scored = self._judge(candidate, split.held)
@@ -223,8 +218,6 @@ class Chooser:
                 self._say(f"{candidate.name} passes: {judged.sentence}")
                 return self._ship(candidate, judged, scored, split.held)
             self._refuse(candidate, judged.sentence)
-        if none:
-            self._say("leaving more of its nodes in float does not make it accurate enough")
         return None
 
     def _ship(

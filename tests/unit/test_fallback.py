@@ -1,5 +1,7 @@
 """What is tried between all integers and float, and in which order."""
 
+from dataclasses import replace
+
 import pytest
 
 from edgepack.data import metrics
@@ -71,15 +73,37 @@ def test_a_float_prefix_of_it_is_made_by_the_recipe_behind_equalization(made: Re
     assert done["equalize"] == 1
 
 
-def test_where_it_is_refused_later_nodes_of_it_are_spared(made: Rewritten) -> None:
-    items, said = _items(made), list[str]()
+def _fallback(made: Rewritten, said: list[str], barred: set[str], **limits: object) -> Fallback:
     mixer = Mixer(made, Terms(), Options(exact=True), said.append, said.append)
+    limit = Limit(metrics.load("top1"), max_drop=None, strict=False, where="here")
+    limit = replace(limit, **limits)  # type: ignore[arg-type]
 
     def judged(each: Candidate, data: Dataset) -> Judged:
-        scored = evaluate(each.data, data, made.signature, mixer.options)
-        reference = evaluate(made.float_.data, data, made.signature, mixer.options)
-        return judge(reference, scored, Limit(metrics.load("top1"), None, strict=False, where=""))
+        reference, scored = (
+            evaluate(one.data, data, made.signature, mixer.options) for one in (made.float_, each)
+        )
+        return judge(reference, scored, limit)
 
-    assert next(Fallback(mixer, judged, set()).offers(items)).name == NAME
-    (spared,) = Fallback(mixer, judged, {NAME}).offers(items)
+    return Fallback(mixer, judged, barred)
+
+
+def test_where_it_is_refused_later_nodes_of_it_are_spared(made: Rewritten) -> None:
+    items = _items(made)
+    assert next(_fallback(made, [], set()).offers(items)).name == NAME
+    (spared,) = _fallback(made, [], {NAME}).offers(items)
     assert spared.name == "int8 with 1 nodes in float behind equalization"
+
+
+def test_that_sparing_nodes_does_not_help_is_not_said_where_samples_are_too_few(
+    made: Rewritten,
+) -> None:
+    said = list[str]()
+    assert not list(_fallback(made, said, set(), strict=True).offers(_items(made)))
+    assert said[-1].startswith("too few samples select to tell whether leaving nodes in float")
+    assert "about 582 evaluation samples would" in said[-1]
+
+
+def test_too_few_groups_to_select_on_are_a_sentence(made: Rewritten) -> None:
+    said = list[str]()
+    assert _fallback(made, said, set()).split(_items(made, 5)) is None
+    assert "5 groups of evaluation samples are too few" in said[0]
