@@ -35,6 +35,7 @@ from edgepack.gate.tolerance import one_code, tolerances
 from edgepack.gate.tuned import Settled, Tuned, tune
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
+from edgepack.intake import labels as intake_labels
 from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
@@ -104,6 +105,8 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     data = intake_data.load(job, source.signature)
     for note in (*source.notes, *data.notes):
         tell(note)
+    if data.labelled:
+        intake_labels.check(job.metric, data.judge, source)
     items = data.judge or _made_up(source)
     again = None if replayed is None else replayed.decided
     compressor = Compressor(job, source, data, tell, again)
@@ -194,8 +197,8 @@ def _one(work: Work, plan: Plan, path: Path) -> Built:
     told = record.encode(assemble.report(digest, parts, barred, watch.laps))
     write_all({beside: told, path: data}, replace=work.job.request.force)
     about = "" if parts.tuned is None else parts.tuned.sentence
-    speed = parts.chosen.speed
-    return Built(path, beside, digest, len(data), manifest, speed, parts.sentences, about)
+    said = (parts.chosen.speed, parts.sentences, about, parts.chosen.advice)
+    return Built(path, beside, digest, len(data), manifest, *said)
 
 
 def _rewritten(work: Work, plan: Plan, smaller: Compressed | None) -> Rewritten:

@@ -76,7 +76,7 @@ def _require_same(a: Arm, b: Arm) -> Signature:
     for kind, mine, theirs in kinds:
         if reason := _differ(mine, theirs):
             raise RequestError(
-                "E-SIGNATURE",
+                "E-COMPARE",
                 f"A and B differ in an {kind}: {reason}",
                 hint="compare models that take and return the same",
             )

@@ -135,6 +135,22 @@ def needed_samples(drop: Drop, max_drop: float) -> int | None:
     return math.ceil((slope + math.sqrt(slope**2 + 4 * room**2)) / (2 * room**2)) - 2
 
 
+def telling_samples(drop: Drop, max_drop: float) -> int | None:
+    """Return about how many samples would tell a loss of ``max_drop`` from none.
+
+    So many that the half width, which shrinks as the root of their number, is ``max_drop``.
+
+    Returns:
+        None where the interval excludes the limit, or is as narrow as that already, or where the
+        limit is 0: no number tells that from none.
+    """
+    low, high = drop.interval
+    half = (high - low) / 2
+    if max_drop <= 0 or low > max_drop or half <= max_drop:
+        return None
+    return math.ceil(drop.n * (half / max_drop) ** 2)
+
+
 @dataclass(frozen=True, slots=True)
 class _Units:
     """Which runs move together.

@@ -8,7 +8,7 @@ import numpy as np
 from edgepack.data import metrics
 from edgepack.data.fidelity import fidelity, holds_directions, noise_by_output
 from edgepack.data.metrics import Metric
-from edgepack.data.paired import needed_samples, paired_drop
+from edgepack.data.paired import needed_samples, paired_drop, telling_samples
 from edgepack.gate.evaluate import Scored
 from edgepack.spec.manifest import Accuracy, Fidelity
 
@@ -42,6 +42,8 @@ class Judged:
         sentence: What was found, for people.
         cost_db: Signal to noise against the model that the integers stand for; None without noise.
         unshown: The sentence, where only the interval misses the limit and that is what refuses.
+        needs: About how many samples would tell, where so few refuse it that the interval reaches
+            across the limit; 0 where they are enough to tell, or something else refuses it.
     """
 
     accuracy: Accuracy | None
@@ -50,6 +52,7 @@ class Judged:
     sentence: str
     cost_db: float | None = None
     unshown: str = ""
+    needs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,8 @@ def _above_floors(judged: Judged, noise: dict[str, float], least: dict[str, floa
         return judged
     name = min(bad, key=lambda each: bad[each] - least[each])
     told = f"output {name!r} stands {bad[name]:.1f} dB above its noise, least {least[name]:g} dB"
-    return replace(judged, passed=False, sentence=f"{judged.sentence}; {told}")
+    sentence = f"{judged.sentence}; {told}"
+    return replace(judged, passed=False, sentence=sentence, unshown="", needs=0)
 
 
 def _by_metric(
@@ -147,14 +151,16 @@ def _by_metric(
         f"drop {drop.drop:+.4f} [{drop.interval[0]:+.4f}, {drop.interval[1]:+.4f}], "
         f"allowed {allowed:g}"
     )
-    if not shown and drop.drop <= allowed:
-        needed = needed_samples(drop, allowed)
-        sentence += "; not shown" + (f": needs about {needed} samples" if needed else "")
+    met = drop.drop <= allowed
+    needed = (needed_samples(drop, allowed) if met else telling_samples(drop, allowed)) or 0
+    if not shown and (met or needed):
+        sentence += "; not shown" if met else "; too few samples to tell"
+        sentence += f": needs about {needed} samples" if needed else ""
     if metric.name == "top1" and drop.float_ <= _chance(float_):
         sentence += "; the float model does no better than chance: are labels and inputs right?"
-    met = drop.drop <= allowed
-    unshown = sentence if strict and met and not shown else ""
-    return Judged(accuracy, near, shown if strict else met, sentence, unshown=unshown)
+    passed = shown if strict else met
+    unshown = sentence if met and not passed else ""
+    return Judged(accuracy, near, passed, sentence, unshown=unshown, needs=0 if passed else needed)
 
 
 def _chance(scored: Scored) -> float:

@@ -45,6 +45,7 @@ class Candidate:
         lossy: Whether any step changed values on purpose.
         spared: Nodes that a gate kept out of int8, and what they compute in.
         storage: What its weights take, where the recipe asks how to keep them.
+        equalized: Whether it comes from the recipe behind ``gate/equalized.py``.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Candidate:
     lossy: bool
     spared: Mapping[str, str] = field(default_factory=dict)
     storage: str = ""
+    equalized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Rewritten:
         candidates: At least one.
         refold: Makes the whole recipe again with some nodes, by name, kept out of int8; see
             ``passes.Context``.
+        remake: Makes all of this again from the same model by another plan for the target.
         trained: The compressed model in float, which those before it round; None without one.
         calibration: What ranges were measured on.
     """
@@ -75,6 +78,7 @@ class Rewritten:
     signature: Signature
     candidates: tuple[Candidate, ...]
     refold: Callable[[Mapping[str, str]], Candidate]
+    remake: "Callable[[Plan], Rewritten]"
     trained: Candidate | None = None
     calibration: Dataset | None = None
 
@@ -175,6 +179,7 @@ def rewrite_smaller(
         base.signature,
         (*smaller_ones, original),
         lambda spared: marked(found.refold(spared)),
+        lambda other: rewrite_smaller(other, base, smaller, calibration),
         smaller_ones[-1],
     )
 
@@ -194,6 +199,7 @@ def uncompressed(plan: Plan, found: Rewritten) -> Rewritten:
         found,
         candidates=tuple(map(noted, found.candidates)),
         refold=lambda spared: noted(found.refold(spared)),
+        remake=lambda other: uncompressed(other, found.remake(other)),
     )
 
 
@@ -230,7 +236,14 @@ def rewrite(
     if whole.lossy:
         found.append(_fold(plan, (model, done), context, lossless=True))
     samples = calibration if isinstance(calibration, Dataset) else None
-    return Rewritten(plan, signature, tuple(found), refold, calibration=samples)
+    return Rewritten(
+        plan,
+        signature,
+        tuple(found),
+        refold,
+        lambda other: rewrite(other, model, signature, calibration, smaller),
+        calibration=samples,
+    )
 
 
 def _context(plan: Plan, signature: Signature, calibration: Dataset | Record | None) -> Context:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from edgepack.base import units
 from edgepack.base.errors import MachineError
 from edgepack.data.samples import Dataset, Item
-from edgepack.data.split import hold_out
-from edgepack.gate import mixed, peer, speed
+from edgepack.gate import peer, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
+from edgepack.gate.advice import advice
 from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.evaluate import Scored, evaluate
-from edgepack.gate.gentler import gentler
+from edgepack.gate.fallback import Fallback
+from edgepack.gate.mixed import Mixer
 from edgepack.gate.peer import Peer
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
@@ -29,9 +30,6 @@ _Passed = tuple[Candidate, Judged, Scored]
 _SMALLER = 0.97
 """Share of the float bytes above which a file is not worth calling smaller."""
 
-_FEWEST_GROUPS = 6
-"""Groups of evaluation data from which a third can be spared to select on."""
-
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -47,6 +45,7 @@ class Chosen:
         speed: What is known of speed, a sentence.
         sentences: What was found and decided, in order.
         mixed: Precisions by node of each candidate that was selected node by node.
+        advice: What to ask for next, where accuracy kept most of the model out of integers.
     """
 
     candidate: Candidate
@@ -58,6 +57,7 @@ class Chosen:
     speed: str
     sentences: tuple[str, ...]
     mixed: Mapping[str, Mapping[str, str]]
+    advice: str = ""
 
 
 def mode(target: Target) -> Options:
@@ -73,9 +73,8 @@ def mode(target: Target) -> Options:
 class Chooser:
     """Walks down the candidates of one target; what refuses one is a sentence.
 
-    Where the accuracy gate refuses the whole recipe, a third of the evaluation groups selects how
-    many sensitive nodes to leave in float, and the other two thirds judge the result: what is
-    chosen is never chosen on what is reported.
+    Where the accuracy gate refuses the whole recipe, a third of the evaluation groups selects what
+    comes between it and float, see ``fallback``, and the other two thirds judge the result.
     """
 
     def __init__(
@@ -96,6 +95,10 @@ class Chooser:
         self._options = mode(rewritten.plan.target)
         self._peer = Peer(rewritten)
         self._found = _Found()
+        self._mixer = Mixer(rewritten, terms, self._options, self._say, tell)
+        self._fallback = Fallback(
+            self._mixer, lambda each, items: self._judge(each, items)[0], self._found.barred
+        )
 
     @property
     def rewritten(self) -> Rewritten:
@@ -134,6 +137,7 @@ class Chooser:
             if candidate.lossy and not judged.passed:
                 self._refuse(candidate, judged.sentence)
                 self._found.unshown = self._found.unshown or judged.unshown
+                self._found.inaccurate |= not judged.unshown
                 ours = candidate.name != peer.NAME
                 if ours and (found := self._gentler(items)) is not None:
                     return found
@@ -202,35 +206,19 @@ class Chooser:
         return evaluate(candidate.data, items, self._rewritten.signature, options)
 
     def _gentler(self, items: Items) -> Chosen | None:
-        """Select, on a part of the data, how many nodes to spare; judge on the rest."""
-        if not isinstance(items, Dataset) or len(set(items.contents.groups)) < _FEWEST_GROUPS:
+        """Select, on a part of the data, what comes before float; judge on the rest."""
+        split = self._fallback.split(items) if isinstance(items, Dataset) else None
+        if split is None:
             return None
-        split = hold_out(items, 2 / 3)
-        candidate = self._selected(split.fit)
-        if candidate is None:
-            self._say("leaving more of its nodes in float does not make it accurate enough")
-            return None
-        judged, scored = self._judge(candidate, split.held)
-        if not judged.passed:
+        for candidate in self._fallback.offers(split.fit):
+            if self._mixer.step is not None:
+                self._found.mixed[candidate.name] = candidate.spared
+            judged, scored = self._judge(candidate, split.held)
+            if judged.passed:
+                self._say(f"{candidate.name} passes: {judged.sentence}")
+                return self._ship(candidate, judged, scored, split.held)
             self._refuse(candidate, judged.sentence)
-            return None
-        self._say(f"{candidate.name} passes: {judged.sentence}")
-        return self._ship(candidate, judged, scored, split.held)
-
-    def _selected(self, items: Dataset) -> Candidate | None:
-        """Return the first candidate between all integers and float that passes on ``items``."""
-
-        def passes(each: Candidate) -> bool:
-            barred = each.name in self._found.barred
-            return not barred and self._judge(each, items)[0].passed
-
-        mixer = mixed.Mixer(self._rewritten, self._terms, self._options, self._say, self._tell)
-        if mixer.step is None:
-            return next(filter(passes, gentler(self._rewritten, list(items), self._options)), None)
-        found = mixer.select(list(items), passes, self._found.barred)
-        if found is not None:
-            self._found.mixed[found.name] = found.spared
-        return found
+        return None
 
     def _ship(
         self, candidate: Candidate, judged: Judged, scored: Scored, items: Items
@@ -255,6 +243,9 @@ class Chooser:
         if not self._passes(candidate, clocked):
             return None
         found = self._found
+        next_ = advice(self._rewritten, candidate) if found.inaccurate else ""
+        if next_:
+            self._say(next_)
         return Chosen(
             candidate,
             judged,
@@ -265,6 +256,7 @@ class Chooser:
             about,
             tuple(found.sentences),
             dict(found.mixed),
+            next_,
         )
 
     def _or_quicker(self, passed: _Passed, items: Items) -> _Passed:
@@ -287,7 +279,7 @@ class Chooser:
         others = [self._peers()] if known is None or peer.NAME in known else []
         found = [
             each
-            for each in (*prefixes(self._rewritten, whole), *others)
+            for each in (*prefixes(self._fallback.maker(whole), whole), *others)
             if each and len(each.data) <= room and each.name not in self._found.barred
         ]
         if known is not None:
@@ -393,6 +385,7 @@ class _Found:
     clocked: dict[str, Clocked] = field(default_factory=dict)
     barred: set[str] = field(default_factory=set)
     slow: bool = False
+    inaccurate: bool = False
     unshown: str = ""
     mixed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     floats: dict[tuple[str, int], tuple[Items, Scored]] = field(default_factory=dict)

@@ -19,6 +19,7 @@ class Built:
         speed: What is known of speed, a sentence.
         sentences: What was found and decided.
         tuned: What was found about session options, empty where nobody asked.
+        advice: What to ask for next, where accuracy kept most of the model out of integers.
     """
 
     path: Path
@@ -29,3 +30,4 @@ class Built:
     speed: str
     sentences: tuple[str, ...]
     tuned: str = ""
+    advice: str = ""

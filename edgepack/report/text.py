@@ -21,6 +21,8 @@ def build_rows(item: Built) -> Iterator[Row]:
     yield "speed", item.speed
     if item.tuned:
         yield "tuning", item.tuned
+    if item.advice:
+        yield "hint", item.advice
     yield "bundle", str(item.path)
     yield "sha256", item.sha256[:16]
 

@@ -1,10 +1,13 @@
 """Whole builds of a small model: what lands, what it says, and that it repeats to the byte."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -291,3 +294,29 @@ def test_labels_that_count_from_one_are_told_to_count_from_zero(tmp_path: Path) 
     with pytest.raises(DataError, match="classes go from 0 to 1") as caught:
         _build(folder, "x86_64")
     assert caught.value.hint == "number classes from 0"
+
+
+WRONG_LABELS: dict[str, tuple[Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]], str]] = {
+    "of a class too many": (lambda labels: labels + 1, "classes go from 0 to 1"),
+    "that are no whole numbers": (lambda labels: labels + 0.5, "is no class"),
+    "that are one-hot": (lambda labels: np.eye(2, dtype=np.int64)[labels], "not a class"),
+    "that are fewer than the images": (lambda labels: labels[:-1], "199"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LABELS)
+def test_labels_are_refused_before_anything_is_calibrated(tmp_path: Path, case: str) -> None:
+    change, reason = WRONG_LABELS[case]
+    folder, told = write_stripes(tmp_path), list[str]()
+    data = dict(np.load(folder / "eval.npz"))
+    np.savez(folder / "eval.npz", **data | {"labels": change(data["labels"])})
+    asked = Request(
+        model=str(folder / "model.onnx"),
+        targets=("x86_64",),
+        calib=str(folder / "calib.npz"),
+        evaluation=str(folder / "eval.npz"),
+        out=folder / "dist",
+    )
+    with pytest.raises(DataError, match=reason):
+        list(run(asked, told.append))
+    assert told == [f"reading {asked.model}"]

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgepack.base.errors import DataError, MachineError, ModelError
+from edgepack.base.errors import DataError, MachineError, ModelError, RequestError
 from edgepack.bench import arms, record, visit
 from edgepack.bench.child import Stage
 from edgepack.bench.contest import Contest, Terms
@@ -249,6 +249,14 @@ def test_bad_requests_end_with_one_line_a_hint_and_their_exit_code(folder: Path,
     assert said in lines[0]
     assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("hint: "))
     assert done.stdout == ""
+
+
+def test_another_interface_has_a_code_of_its_own_and_not_that_of_a_bad_signature(
+    folder: Path,
+) -> None:
+    with pytest.raises(RequestError, match="differ in an input") as caught:
+        arms.read(folder / "a.onnx", folder / "wide.onnx")
+    assert caught.value.code == "E-COMPARE"
 
 
 def test_judging_stored_samples_needs_neither_the_runtime_nor_a_build_tool(folder: Path) -> None:

@@ -97,3 +97,22 @@ def test_embeddings_that_all_point_one_way_may_not_lose_what_little_they_say() -
     assert judged.accuracy is not None
     assert judged.accuracy.drop < 0.001
     assert not judged.passed
+
+
+@pytest.mark.parametrize(
+    ("flips", "n", "needs"), [(1, 60, True), (30, 60, False), (5, 2000, False)]
+)
+def test_what_so_few_samples_cannot_tell_says_how_many_would(
+    flips: int,
+    n: int,
+    needs: bool,  # noqa: FBT001
+) -> None:
+    """One flip of 60 is 0.017 and may be luck, 30 are not; 5 of 2000 pass."""
+    rows = [np.eye(4)[None, i % 4] for i in range(n)]
+    wrong = [np.eye(4)[None, (i + (i < flips)) % 4] for i in range(n)]
+    labels = [i % 4 for i in range(n)]
+    shipped = scored([{"s": row} for row in wrong], labels)
+    judged = judge(scored([{"s": row} for row in rows], labels), shipped, limit("top1"))
+    assert bool(judged.needs) is needs
+    assert ("too few samples to tell: needs about" in judged.sentence) is needs
+    assert judged.needs == 0 or judged.needs > n

@@ -8,7 +8,7 @@ import pytest
 
 from edgepack.base.errors import DataError
 from edgepack.data.metrics import load
-from edgepack.data.paired import Drop, needed_samples, paired_drop
+from edgepack.data.paired import Drop, needed_samples, paired_drop, telling_samples
 
 Array = np.ndarray[Any, Any]
 Z = 1.959964
@@ -187,6 +187,17 @@ def test_as_many_samples_as_needed_do_show_it(n: int, disagreements: int) -> Non
 def test_where_the_estimate_leaves_no_room_no_number_helps() -> None:
     assert needed_samples(top1(0, 0, 50), 0.0) is None
     assert needed_samples(top1(5, 0, 50), 0.05) is None
+
+
+def test_so_many_samples_tell_a_loss_of_the_limit_from_none_that_the_interval_is_as_narrow() -> (
+    None
+):
+    few = Drop(0.9, 0.885, 0.015, (-0.015, 0.045), 67, 67, "Agresti-Min")
+    assert telling_samples(few, 0.01) == 603  # 67 times 3 squared
+    assert telling_samples(few, 0.03) is None  # narrow enough to tell
+    assert telling_samples(few, 0.0) is None
+    worse = Drop(0.9, 0.8, 0.1, (0.04, 0.16), 67, 67, "Agresti-Min")
+    assert telling_samples(worse, 0.01) is None  # shown to be too much
 
 
 def test_small_units_need_as_many_samples_as_large_ones() -> None:
