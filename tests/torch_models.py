@@ -105,6 +105,28 @@ class Recurrent(nn.Module):
         return scores
 
 
+class TorchEncoder(nn.Module):
+    """Torch's own encoder over ``x`` (batch, 5, 8), with a causal mask of infinities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        away = torch.full((x.shape[1], x.shape[1]), float("-inf")).triu(1)
+        found: Tensor = self.encoder(x, mask=away)
+        return found
+
+
+class Packed(nn.Module):
+    """An operator that no exporter of torch knows: both fail."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = torch.special.bessel_j0(x)
+        return found
+
+
 ATTENTIONS = ("plain", "bool_mask", "float_mask", "scores_divided")
 """Ways to write attention; see ``Heads``."""
 

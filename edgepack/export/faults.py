@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import re
 import traceback
 import warnings
@@ -65,16 +66,22 @@ def _quantized(text: str) -> ModelError:
 def evaluating(module: torch.nn.Module) -> Iterator[bool]:
     """Put a module in eval mode without gradients, and restore each part's mode afterwards.
 
+    Torch's fused attention layers are off meanwhile: they are taken only in this mode, and no
+    exporter knows them (``aten._transformer_encoder_layer_fwd``).
+
     Yields:
         Whether any part of it was in training mode.
     """
     modes = {child: child.training for child in module.modules()}
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     for child in modes:
         child.training = False  # not eval(): exported programs and some users' modules refuse it
     try:
         with torch.no_grad():
             yield any(modes.values())
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for child, mode in modes.items():
             child.training = mode
 
@@ -83,7 +90,8 @@ def evaluating(module: torch.nn.Module) -> Iterator[bool]:
 def quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Keep torch from talking: warnings are collected, logs and prints dropped.
 
-    Its exporters print graphs to stderr and log what optional packages are missing.
+    Its exporters print graphs and log what optional packages are missing; its C++ parts write
+    past Python to the file behind stdout.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -93,11 +101,34 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
             warnings.catch_warnings(record=True) as caught,
             contextlib.redirect_stdout(nowhere),
             contextlib.redirect_stderr(nowhere),
+            _silent_stdout(),
         ):
             warnings.simplefilter("always")
             yield caught
     finally:
         logging.disable(before)
+
+
+@contextlib.contextmanager
+def _silent_stdout() -> Iterator[None]:
+    """Send what is written to file 1 nowhere."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # closed
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def of_torch(filename: str) -> bool:
+    """Tell whether a file is part of torch."""
+    return _inside(filename, _FOREIGN[0])
 
 
 def chain(error: BaseException) -> list[BaseException]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from edgepack.base import units
 from edgepack.base.errors import MachineError
 from edgepack.data.samples import Dataset, Item
-from edgepack.gate import peer, speed
+from edgepack.gate import peer, size, speed
 from edgepack.gate.accuracy import Judged, Limit, judge, not_a_number
 from edgepack.gate.advice import advice
 from edgepack.gate.candidates import Candidate, Rewritten
@@ -29,6 +29,8 @@ _Passed = tuple[Candidate, Judged, Scored]
 
 _SMALLER = 0.97
 """Share of the float bytes above which a file is not worth calling smaller."""
+_FEWEST_GROUPS = 6
+"""Groups of evaluation data from which a third can be spared to select on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ class Chooser:
         if chosen is None:
             raise nothing_passes(self._rewritten.plan, self._found.refusals)
         if self._terms.require_int8 and not integer_nodes(chosen.candidate.model):
-            raise required(self._rewritten.plan, self._found.refusals)
+            raise required(self._rewritten, self._found.refusals)
         if self._found.unshown and not chosen.candidate.lossy:
             raise not_shown(self._rewritten.plan, self._found.unshown)
         return chosen
@@ -225,12 +227,13 @@ class Chooser:
     ) -> Chosen | None:
         """Put an accurate candidate, or what is faster, through the gates of size and time."""
         candidate, judged, scored = self._or_quicker((candidate, judged, scored), items)
-        most = self._terms.max_size
-        if most is not None and len(candidate.data) > most:
-            size = units.size(len(candidate.data))
-            self._refuse(candidate, f"{size} exceeds {units.size(most)}")
+        float_, timed = self._rewritten.float_, not self._place.nowhere
+        if why := size.too_big(candidate, float_, self._terms):
+            self._refuse(candidate, why)
             return None
-        if candidate.lossy and (what := self._gains_nothing(candidate)):
+        if candidate.lossy and (
+            what := size.gains_nothing(candidate, float_, self._terms, timed=timed)
+        ):
             self._say(what)
         if candidate.lossy:
             self._compare_modes(candidate, scored, items)
@@ -298,18 +301,6 @@ class Chooser:
         terms = self._terms
         asked = terms.objective == "speed" and not terms.require_int8
         return asked and not self._place.nowhere
-
-    def _gains_nothing(self, candidate: Candidate) -> str:
-        """Say that a candidate is neither smaller nor can be shown to be faster, or nothing."""
-        share = len(candidate.data) / len(self._rewritten.float_.data)
-        if share <= _SMALLER or self._terms.require_int8:
-            return ""
-        if self._terms.objective == "speed" and not self._place.nowhere:
-            return ""
-        return (
-            f"{candidate.name} has {units.percent(share, 0)} of the bytes of float32 and no device "
-            "is here to time it: --recipe float32 may serve as well"
-        )
 
     def _passes(self, candidate: Candidate, clocked: Clocked) -> bool:
         """Judge what a clock said, now or in the build that is replayed."""

@@ -7,8 +7,10 @@ from typing import Literal
 from edgepack.base.errors import GateError
 from edgepack.bench.price import Price
 from edgepack.data.metrics import Metric
-from edgepack.gate.candidates import Rewritten
+from edgepack.gate import peer
+from edgepack.gate.candidates import Candidate, Rewritten
 from edgepack.gate.speed import Comparison
+from edgepack.graph.constants import constant
 from edgepack.plan import Plan
 from edgepack.spec.step import Skip
 
@@ -63,20 +65,32 @@ def why_float(rewritten: Rewritten, refusals: Sequence[str]) -> str:
     if not asked:
         return ""
     if refusals:
-        return refusals[-1]
+        ours = [told for told in refusals if not told.startswith(peer.NAME)]
+        return (ours or list(refusals))[-1]
     skipped = [bound.step.reason for bound in asked if isinstance(bound.step, Skip)]
-    left = list(rewritten.float_.left.values())
-    return next(iter([*skipped, *left]), "no node of it can be quantized")
+    heaviest = _heaviest(rewritten.float_)
+    return next(iter([*skipped, *heaviest]), "no node of it can be quantized")
 
 
-def required(plan: Plan, refusals: Sequence[str]) -> GateError:
+def _heaviest(candidate: Candidate) -> list[str]:
+    """Return why the node with the most weights was left in float; empty where none was."""
+    sizes = {
+        str(node.name): sum(array.size for array in map(constant, node.inputs) if array is not None)
+        for node in candidate.model.graph
+    }
+    nodes = sorted(candidate.left, key=lambda name: sizes.get(name, 0), reverse=True)
+    return [candidate.left[name] for name in nodes[:1]]
+
+
+def required(rewritten: Rewritten, refusals: Sequence[str]) -> GateError:
     """Say why no int8 ships although it is required: a gate, a skipped step, nothing to do."""
+    plan = rewritten.plan
     skipped = [
         bound.step.reason
         for bound in plan.graph
         if isinstance(bound.step, Skip) and bound.use.startswith("quantize")
     ]
-    reasons = [*refusals, *skipped, "no node of it can be quantized"]
+    reasons = [*refusals, *skipped, *_heaviest(rewritten.float_), "no node of it can be quantized"]
     return GateError(
         "E-GATE",
         f"int8 is required for {plan.target.name} and does not ship: {reasons[0]}",

@@ -157,7 +157,7 @@ def _between(model: ir.Model, inputs: list[str], outputs: list[str]) -> Session:
     draft = private_copy(model)
     graph = draft.graph
     values = {str(v.name): v for node in graph for v in node.outputs}
-    values |= {str(v.name): v for v in graph.inputs}
+    values |= {str(v.name): v for v in (*graph.inputs, *graph.initializers.values())}
     for name in (*inputs, *outputs):  # a file need not say what lies between its nodes
         values[name].type = values[name].type or ir.TensorType(ir.DataType.FLOAT)
     ends = [values[name] for name in outputs]

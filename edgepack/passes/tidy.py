@@ -8,7 +8,6 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import (
     DeduplicateInitializersPass,
-    IdentityEliminationPass,
     LiftConstantsToInitializersPass,
     RemoveUnusedNodesPass,
 )
@@ -50,7 +49,7 @@ class Tidy(Step, frozen=True):
             should_fold=_moves_weights,
         )
         LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
-        IdentityEliminationPass()(model)
+        _drop_identities(model)
         yield from _pads_into_convolutions(model.graph)
         yield from _means_to_pools(model.graph)
         yield from _sums_into_products(model.graph)
@@ -58,6 +57,28 @@ class Tidy(Step, frozen=True):
         _deduplicate(model)
         if (gone := before - model.graph.num_nodes()) > 0:
             yield Edit("graph", f"{gone} nodes folded or removed")
+
+
+def _drop_identities(model: ir.Model) -> None:
+    """Drop each Identity but those that give an input, a weight or an output another name.
+
+    The pass of onnx_ir 1.1 also drops the last kind: two outputs, of a Scan's body say, became one.
+    """
+    for node in [n for n in model.graph.all_nodes() if n.op_type == "Identity" and not n.domain]:
+        source, out = node.inputs[0], node.outputs[0]
+        assert source is not None, "the reader refuses such a node"
+        if out.is_graph_output():
+            maker = source.producer()
+            if maker is None or maker.graph is not node.graph or source.is_graph_output():
+                continue
+        source.type = source.type or out.type
+        source.shape = source.shape or out.shape
+        name, renamed = out.name, out.is_graph_output()
+        ir.convenience.replace_all_uses_with(out, source, replace_graph_outputs=True)
+        assert node.graph is not None
+        node.graph.remove(node, safe=True)
+        if renamed:
+            source.name = name
 
 
 def _deduplicate(model: ir.Model) -> None:

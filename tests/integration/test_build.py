@@ -177,7 +177,7 @@ def test_a_tuned_build_ships_what_was_shown_to_be_faster_and_repeats_from_its_re
 ) -> None:
     monkeypatch.setattr(tuned, "BUDGET", 8.0)
     folder = write_stripes(tmp_path)
-    (built,) = _build(folder, "x86_64", prefer="size", tune=True)
+    (built,) = _build(folder, "x86_64", require="int8", tune=True)
     found = record.load(built.report, "x86_64").tuned
     assert found is not None
     assert found.sentence == built.tuned == built.sentences[-1]
@@ -185,7 +185,7 @@ def test_a_tuned_build_ships_what_was_shown_to_be_faster_and_repeats_from_its_re
     assert all(name == "default" or name.startswith("all, ") for name in found.rounds[0])
     plain = {"graph_optimization_level": "all", "intra_op_num_threads": 0}
     assert built.manifest.runtime.session == (found.session or plain)
-    again = _build(folder, "x86_64", prefer="size", replay=built.report, out=folder / "again")
+    again = _build(folder, "x86_64", require="int8", replay=built.report, out=folder / "again")
     assert again[0].sha256 == built.sha256
 
 
@@ -271,7 +271,7 @@ def test_a_model_that_takes_strings_ships_where_no_emulator_can_be_given_them(
     onnx.save(model, tmp_path / "model.onnx")
     data = {"x": weight(24, 16, seed=1), "word": np.array(["go", "no"] * 12)[:, None]}
     np.savez(tmp_path / "calib.npz", **data)  # type: ignore[arg-type]
-    options = {"evaluation": None, "prefer": "size"}
+    options = {"evaluation": None, "require": "int8"}
     (built,) = _build(tmp_path, "arm64", **options)
     assert built.manifest.precision.operators["MatMul"] == {"int8": 1}
     assert [e.device for e in built.manifest.executed] == ["not executed"] * 2

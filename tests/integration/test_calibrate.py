@@ -108,7 +108,7 @@ def test_a_bad_request_gives_its_exit_code(
 def _bundle(
     folder: Path, *args: str, model: str = "model.onnx"
 ) -> subprocess.CompletedProcess[str]:
-    common = ("build", model, "--prefer", "size", "--force", "-q")
+    common = ("build", model, "--require", "int8", "--force", "-q")
     return edgepack(*common, *args, cwd=folder)
 
 

@@ -31,7 +31,9 @@ from tests.torch_models import (
     Digits,
     Nested,
     Noise,
+    Packed,
     Recurrent,
+    TorchEncoder,
     normal,
     seeded,
 )
@@ -143,6 +145,20 @@ def test_tracing_alone_refuses_a_branch_too_and_never_bakes_it_in() -> None:
     task = task_of(Branch(), ExportRequest(normal(2, 3)))[0]
     with pytest.raises(ModelError, match=r"torch_models\.py:\d+ depends on the values"):
         capture.torchscript(task)
+
+
+def test_torchs_own_transformer_layers_are_exported_and_causal_masks_are_no_branch() -> None:
+    module = seeded(TorchEncoder)
+    found = export(module, ExportRequest(normal(2, 5, 8), dynamic={"x": ["batch"]}))
+    assert found.verified.n == 7
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_nothing_is_written_to_stdout_where_both_exporters_fail(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    refused(Packed(), "E-EXPORT")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_number_read_from_a_tensor_is_exported_right_or_not_at_all() -> None:

@@ -35,7 +35,7 @@ def _build(folder: Path, target: str, **options: object) -> Built:
 
 
 def test_only_what_int8_destroys_leaves_it(folder: Path) -> None:
-    built = _build(folder, "arm64")
+    built = _build(folder, "arm64", prefer=None, require="int8")
     operators = built.manifest.precision.operators
     assert operators["Conv"] == {"float32": 2}
     assert operators["Gemm"] == {"int8": 1}

@@ -1,5 +1,7 @@
 """A float prefix: which convolutions it holds, when it is taken, how a replay finds it again."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -10,8 +12,9 @@ from edgepack.gate.candidates import Rewritten, rewrite
 from edgepack.gate.choose import Chooser, Chosen
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes, winner
-from edgepack.gate.terms import Clocked, Terms
+from edgepack.gate.terms import Clocked, Terms, why_float
 from edgepack.graph.census import signature
+from edgepack.graph.constants import constant
 from edgepack.graph.precision import integer_nodes
 from edgepack.graph.write import to_bytes
 from edgepack.plan import plan
@@ -87,7 +90,38 @@ def test_a_prefix_that_exceeds_the_size_allowed_is_not_tried() -> None:
     assert _choose(made, replayed=known, max_size=len(whole.data)).candidate is whole
 
 
-def test_nothing_is_timed_where_size_comes_first(made: Rewritten) -> None:
+def test_nothing_is_timed_where_size_comes_first() -> None:
+    made = _rewritten(convolutional(channels=32))
     chosen = _choose(made, objective="size")
     assert chosen.candidate is made.candidates[0]
     assert chosen.clocked["int8"].comparison is None
+
+
+def test_integers_that_need_more_bytes_than_float_do_not_ship_where_size_comes_first(
+    made: Rewritten,
+) -> None:
+    assert len(made.candidates[0].data) > len(made.float_.data)  # few weights, many nodes
+    assert _choose(made, objective="size").refusals[0] == (
+        "int8 is refused: size comes first, and its 4.3 kB exceed 2.7 kB of float32"
+    )
+    whole = _choose(made, objective="size", require_int8=True)
+    assert whole.candidate is made.candidates[0]
+
+
+def test_float_ships_for_the_reason_of_ours_and_of_its_heaviest_node(made: Rewritten) -> None:
+    told = ("int8 is refused: 19.3 dB", "int8 by onnxruntime's tool is refused: -2.4 dB")
+    assert why_float(made, told) == told[0]
+    assert why_float(made, told[1:]) == told[1]
+    heavy, light = (str(node.name) for node in (_weighty(made.float_.model)[i] for i in (-1, 0)))
+    left = {light: "it is light", heavy: "it is heavy"}
+    bare = replace(made, candidates=(replace(made.float_, left=left),))
+    assert why_float(bare, ()) == "it is heavy"
+
+
+def _weighty(model: ir.Model) -> list[ir.Node]:
+    """Return the nodes with a constant input, the largest last."""
+
+    def size(node: ir.Node) -> int:
+        return sum(a.size for value in node.inputs if (a := constant(value)) is not None)
+
+    return sorted(filter(size, model.graph), key=size)

@@ -95,6 +95,41 @@ def test_an_output_that_is_the_input_survives() -> None:
     assert same(model)
 
 
+def test_one_value_under_two_output_names_keeps_both() -> None:
+    model = graphs.network(
+        [
+            node("Relu", ["x"], ["y"], name="relu"),
+            node("Identity", ["y"], ["z"], name="again"),
+            node("Identity", ["z"], ["u"], name="inner"),
+            node("Sigmoid", ["u"], ["s"], name="sigmoid"),
+        ],
+        {},
+        shape=["batch", 4],
+        outputs=["y", "z", "s"],
+    )
+    assert graphs.operators(tidied(model)[0]) == ["Relu", "Identity", "Sigmoid"]
+    assert same(model)
+
+
+def test_a_scan_keeps_both_outputs_of_a_body_that_gives_one_value_twice() -> None:
+    body = helper.make_graph(
+        [
+            node("Add", ["state", "row"], ["next"], name="add"),
+            node("Identity", ["next"], ["seen"], name="seen"),
+        ],
+        "body",
+        [value("state", [4]), value("row", [4])],
+        [value("next", [4]), value("seen", [4])],
+    )
+    model = graphs.network(
+        [node("Scan", ["start", "x"], ["last", "y"], name="scan", num_scan_inputs=1, body=body)],
+        {"start": weight(4)},
+        shape=[3, 4],
+        outputs=["y", "last"],
+    )
+    assert same(model)
+
+
 @pytest.mark.parametrize("keepdims", [0, 1])
 def test_a_mean_over_height_and_width_is_a_pool(keepdims: int) -> None:
     model = convolutions.spatial_mean(keepdims=keepdims)

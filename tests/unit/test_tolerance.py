@@ -208,3 +208,11 @@ def test_an_output_in_float16_may_be_off_by_two_of_its_own_codes() -> None:
     golden = {"y": numbers(np.float16, 1.5, -1)}
     apart = float(np.spacing(np.float16(1.5)))
     assert 2 * apart <= tolerances(golden, {"y": 0.0}, {})["y"] < 4 * apart
+
+
+def test_an_output_that_is_a_constant_is_moved_by_no_code() -> None:
+    """Folding makes one of ``Identity(weight)``, and an export may well return a table."""
+    model = integer_gemm()
+    model.graph.initializers["sw"].name = "table"
+    model.graph.outputs.append(model.graph.initializers["table"])
+    assert one_code(model, [{"x": np.ones((1, 2), np.float32)}])["table"] == 0
