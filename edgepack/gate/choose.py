@@ -27,11 +27,6 @@ from edgepack.spec.target import Target
 Items = Dataset | Sequence[Item]
 _Passed = tuple[Candidate, Judged, Scored]
 
-_SMALLER = 0.97
-"""Share of the float bytes above which a file is not worth calling smaller."""
-_FEWEST_GROUPS = 6
-"""Groups of evaluation data from which a third can be spared to select on."""
-
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
