@@ -222,7 +222,7 @@ def test_other_bars_give_another_verdict_on_the_same_samples(folder: Path) -> No
 BAD = {
     "one model": (["a.onnx"], 2, "takes two models, not 1"),
     "three models": (["a.onnx", "b.onnx", "a.onnx"], 2, "takes two models, not 3"),
-    "a missing model": (["a.onnx", "none.onnx"], 2, "No such file"),
+    "a missing model": (["a.onnx", "none.onnx"], 2, "no such file"),
     "a missing bundle": (["a.onnx", "none.edgepack"], 2, "none.edgepack"),
     "a damaged model": (["a.onnx", "cut.onnx"], 3, ""),
     "another output": (["a.onnx", "other.onnx"], 2, "B has no 'y'"),

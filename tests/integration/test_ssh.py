@@ -191,14 +191,21 @@ def test_a_measurement_goes_on_where_the_connection_was_lost(
 
 
 def test_what_was_measured_is_kept_where_the_connection_is_lost_for_good(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: Device,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(remote, "_STREAM", 1e-6)
     there = device_of(device)
     device.cut_when, device.cut_after, device.cuts = "agent.py time", 1000, 99
     out = tmp_path / "kept.json"
-    with pytest.raises(MachineError, match="the connection was lost"):
-        cli.bench([model_in(tmp_path)], on=[there.name], runs=500, warmup=1, threads=1, out=out)
+    code = cli.bench(
+        [model_in(tmp_path)], on=[there.name], runs=500, warmup=1, threads=1, out=out, json=True
+    )
+    said = capsys.readouterr()
+    assert code == json.loads(said.out)["error"]["exit"] == 6
+    assert "error[E-LOST]" in said.err
     (result,) = json.loads(out.read_text())["results"]
     assert 0 < len(result["samples"]["wall"]) < 500
     assert "was lost" in result["incomplete"]
