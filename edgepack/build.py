@@ -36,6 +36,7 @@ from edgepack.gate.tuned import Settled, Tuned, tune
 from edgepack.graph.write import to_bytes
 from edgepack.intake import data as intake_data
 from edgepack.intake import labels as intake_labels
+from edgepack.intake import quantized as intake_quantized
 from edgepack.intake import raw as intake_raw
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check, report_path
@@ -99,7 +100,7 @@ def run(request: Request, tell: Tell = lambda _: None) -> Iterator[Built | Edgep
     first = job.plans[0].target.name
     replayed = None if request.replay is None else record.load(request.replay, first)
     tell(f"reading {job.request.model}")
-    source = intake_source.load(job)
+    job, source = intake_quantized.as_given(job, intake_source.load(job))
     intake_raw.require(declared, source.signature)
     _require_devices(job.request, source.signature)
     data = intake_data.load(job, source.signature)

@@ -12,6 +12,7 @@ from edgepack.calibration.stored import Record, key_of
 from edgepack.data.lint import inspect
 from edgepack.data.samples import open_dataset
 from edgepack.graph.write import to_bytes
+from edgepack.intake import quantized
 from edgepack.intake import source as intake_source
 from edgepack.intake.check import check
 from edgepack.intake.request import Reference, Request
@@ -50,6 +51,7 @@ def calibrate(
     if job.request.calib is None:
         raise DataError("E-CAL-EMPTY", "no calibration data", hint="add --calib")
     source = intake_source.load(job)
+    quantized.refuse(source, model or "")
     data = open_dataset(job.request.calib, source.signature, labelled=False, folder=job.folder)
     seen = inspect(data, "calibration")
     for note in (*source.notes, *seen.notes):

@@ -70,6 +70,10 @@ def paired_drop(
       over the design effect, at least 1) and Student's t over groups, after Korn and Graubard
       1998, Survey Methodology 24, 193-201.
     - Any other mean (mse, cosine): Student's t over group totals.
+    - One model against itself, the very same outputs: a width of zero, since it differs on no
+      sample that could be drawn. Two models that agree on all n samples are another matter: what
+      n samples leave open stays, as in the rule of three (Hanley and Lippman-Hand 1983, JAMA 249,
+      1743-1745), and that of Agresti and Min, 1.96 / (n + 2), is what is reported.
     - Anything else (auc, f1, eer, the user's own): the spread of the drop over resampled groups
       (Field and Welsh 2007, JRSS B 69, 369-390), times Student's t over groups.
 
@@ -93,6 +97,8 @@ def paired_drop(
         raise DataError("E-DATA-EMPTY", "no samples to judge on")
     if not metric.needs_labels:
         labels = answers(float_outputs)
+    if shipped_outputs is float_outputs:
+        return _against_itself(metric.score(float_outputs, labels), groups)
     units = _Units.of(groups)
     if isinstance(metric, PerSample):
         before, after = (metric.per_sample(o, labels) for o in (float_outputs, shipped_outputs))
@@ -113,6 +119,12 @@ def paired_drop(
         groups=len(set(groups)),
         method=method + (f"; one group, cut into {units.count} pieces" if units.cut else ""),
     )
+
+
+def _against_itself(score: float, groups: Sequence[int]) -> Drop:
+    """Return what is certain: nothing is lost."""
+    method = "one model against itself"
+    return Drop(score, score, 0.0, (0.0, 0.0), len(groups), len(set(groups)), method)
 
 
 def needed_samples(drop: Drop, max_drop: float) -> int | None:

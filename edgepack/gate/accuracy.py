@@ -156,6 +156,8 @@ def _by_metric(
     if not shown and (met or needed):
         sentence += "; not shown" if met else "; too few samples to tell"
         sentence += f": needs about {needed} samples" if needed else ""
+    if shipped is not float_ and near.agreement == 1 and metric.name in {"top1", "agreement"}:
+        sentence += f"; no decision differs, the interval is what {drop.n} samples leave open"
     if metric.name == "top1" and drop.float_ <= _chance(float_):
         sentence += "; the float model does no better than chance: are labels and inputs right?"
     passed = shown if strict else met

@@ -359,9 +359,11 @@ def _name(model: ir.Model, spared: Mapping[str, str], *, lossy: bool) -> str:
     """Name a candidate after the precisions in it, such as ``int8 and float16``."""
     found = {kind for counts in precisions(model).values() for kind in counts}
     narrow = sorted(found & {"int16", "int8", "int4", "float16"}, reverse=True)
-    if not (lossy and narrow):
+    if not narrow:
         return "float32 with changed weights" if lossy else "float32"
     name = " and ".join(narrow)
+    if not lossy:
+        return f"{name} as given"
     left = sum(kind != "int16" for kind in spared.values())
     return f"{name} with {left} nodes in float" if left else name
 

@@ -233,7 +233,7 @@ class Chooser:
         if candidate.lossy:
             self._compare_modes(candidate, scored, items)
         elif why := why_float(self._rewritten, self._found.refusals):
-            self._say(f"float32 ships: {why}")
+            self._say(f"{candidate.name} ships: {why}")
         if candidate.storage:
             self._say(candidate.storage)
         clocked, about = self._clock(candidate, items)
@@ -334,7 +334,7 @@ class Chooser:
         comparison, about = None, "not asked: size comes first"
         if not candidate.lossy:
             why = why_float(self._rewritten, self._found.refusals)
-            about = f"float32 ships: {why or 'nothing else was asked for'}"
+            about = f"{candidate.name} ships: {why or 'nothing else was asked for'}"
         elif terms.objective == "speed" and not terms.require_int8 and reason:
             about = f"not shown: no device of {target.name} is here: {reason}"
         elif self._is_timed:

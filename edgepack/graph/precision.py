@@ -12,8 +12,22 @@ _NOT_COMPUTING = frozenset(
 )
 
 _HOLD_WEIGHTS = WEIGHTED | {"ConvTranspose", "LSTM", "GRU", "RNN"}
-_INTEGER = frozenset({"MatMulInteger", "DynamicQuantizeLSTM"})
+_INTEGER = frozenset(
+    {
+        "ConvInteger",
+        "DynamicQuantizeLSTM",
+        "DynamicQuantizeMatMul",
+        "MatMulInteger",
+        "MatMulIntegerToFloat",
+        "QAttention",
+        "QGemm",
+        "QLinearConv",
+        "QLinearMatMul",
+    }
+)
 """Operators that multiply integers, whatever is around them."""
+_ON_CODES = "QLinear"
+"""How the names of operators begin that take codes and return codes."""
 _BLOCKS = "MatMulNBits"
 _BYTES = (ir.DataType.INT8, ir.DataType.UINT8)
 
@@ -46,7 +60,9 @@ def integer_nodes(model: ir.Model) -> tuple[str, ...]:
 
 def whole_precision(node: ir.Node) -> str:
     """Return the type that a node computes in: ``int8``, ``int4``, ``int16``, ``float32`` ..."""
-    if node.op_type in _INTEGER or _fused(node) or _taken_in(node):
+    if node.op_type in _INTEGER or node.op_type.startswith(_ON_CODES):
+        return "int8"
+    if _fused(node) or _taken_in(node):
         return "int16" if _reads_words(node) else "int8"
     if stored := _stored_bits(node):
         return stored

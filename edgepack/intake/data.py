@@ -12,6 +12,9 @@ from edgepack.intake.request import Job
 from edgepack.spec.signature import Signature
 from edgepack.spec.step import Skip
 
+_ENOUGH = 30
+"""Calibration samples of which a fifth, 6, is held out: the fewest that can be selected on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -67,6 +70,8 @@ def load(job: Job, signature: Signature) -> Data:
         compare_ranges(used, scored)
     if calibration is not None and judge is None:
         parts = hold_out(calibration)
+        if parts.fit is parts.held:
+            _refuse_one(job)
         calibration, judge = parts.fit, parts.held
         notes.append("no evaluation data: judged by fidelity on calibration samples held out")
         notes += [parts.note] if parts.note else []
@@ -98,6 +103,24 @@ def _calibration(
         return None, *stored.load(kept, job.plans)
     calibration = open_dataset(calib, signature, labelled=False, folder=folder)
     return calibration, None, inspect(calibration, "calibration")
+
+
+def _refuse_one(job: Job) -> None:
+    """Refuse to round a model to one sample and to judge it on the same.
+
+    Raises:
+        DataError: A recipe would.
+    """
+    steps = [
+        bound for plan in job.plans for bound in plan.graph if bound.use.startswith("quantize")
+    ]
+    if any(not isinstance(bound.step, Skip) for bound in steps):
+        raise DataError(
+            "E-CAL-FEW",
+            "one calibration sample cannot both set ranges and judge them, at least 2 are needed",
+            hint=f"give {_ENOUGH} or more, so that some are held out to judge and to select on, "
+            "or give --eval",
+        )
 
 
 def _training(job: Job, signature: Signature) -> tuple[Dataset | None, Inspection | None]:

@@ -1,4 +1,4 @@
-"""The model of a job as a float ONNX graph."""
+"""The model of a job as an ONNX graph, float unless it was quantized before."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A float model, ready for passes.
+    """A model, ready for passes.
 
     Attributes:
         model: The graph.
@@ -36,6 +36,7 @@ class Source:
         exporter: ``none``, ``dynamo`` or ``torchscript``.
         notes: Sentences for the user and the manifest.
         torch: The module it was exported from; None for files and programs.
+        quantized: A node that shows that it was quantized before; empty for a float model.
     """
 
     model: ir.Model
@@ -44,23 +45,18 @@ class Source:
     exporter: str
     notes: tuple[str, ...]
     torch: "TorchSource | None" = None
+    quantized: str = ""
 
 
 def load(job: Job) -> Source:
     """Read or export the model of ``job``.
 
     Raises:
-        ModelError: It cannot be read or exported, or is quantized already.
+        ModelError: It cannot be read or exported.
     """
     name = job.request.model or ""
     source = _read(job, job.folder / name) if name.lower().endswith(".onnx") else _export(job, name)
-    if quantized := quantized_nodes(source.model):
-        raise ModelError(
-            "E-QUANT-TWICE",
-            f"{name!r} is quantized already (node {quantized[0]!r})",
-            hint="give the float model",
-        )
-    return source
+    return replace(source, quantized=next(iter(quantized_nodes(source.model)), ""))
 
 
 def _read(job: Job, path: Path) -> Source:

@@ -320,3 +320,16 @@ def test_labels_are_refused_before_anything_is_calibrated(tmp_path: Path, case: 
     with pytest.raises(DataError, match=reason):
         list(run(asked, told.append))
     assert told == [f"reading {asked.model}"]
+
+
+def test_one_sample_does_not_both_calibrate_and_judge(tmp_path: Path) -> None:
+    folder = write_stripes(tmp_path)
+    np.savez(folder / "calib.npz", image=stripes(1, 1)[0])
+    with pytest.raises(DataError, match="at least 2 are needed") as caught:
+        _build(folder, "x86_64", evaluation=None)
+    assert (caught.value.code, caught.value.exit_code) == ("E-CAL-FEW", 4)
+    assert not (folder / "dist").exists()
+    (float_,) = _build(folder, "x86_64", evaluation=None, recipe="float32")
+    assert float_.manifest.precision.operators["Conv"] == {"float32": 2}
+    (judged,) = _build(folder, "x86_64", prefer="size")
+    assert "only one sample in the calibration data" in " ".join(judged.manifest.lineage.notes)

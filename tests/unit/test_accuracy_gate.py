@@ -116,3 +116,17 @@ def test_what_so_few_samples_cannot_tell_says_how_many_would(
     assert bool(judged.needs) is needs
     assert ("too few samples to tell: needs about" in judged.sentence) is needs
     assert judged.needs == 0 or judged.needs > n
+
+
+def test_a_model_against_itself_is_certain_and_another_that_agrees_so_far_is_not() -> None:
+    labels = [i % 4 for i in range(40)]
+    rows: list[Outputs] = [{"s": np.eye(4)[None, label]} for label in labels]
+    float_, twin = scored(rows, labels), scored([dict(row) for row in rows], labels)
+    itself, other = judge(float_, float_, limit("top1")), judge(float_, twin, limit("top1"))
+    assert itself.accuracy is not None
+    assert other.accuracy is not None
+    assert (itself.accuracy.drop, itself.accuracy.interval) == (0.0, (0.0, 0.0))
+    assert itself.accuracy.shown
+    assert np.allclose(other.accuracy.interval, np.array([-1.96, 1.96]) / 42, atol=1e-5)
+    assert "no decision differs, the interval is what 40 samples leave open" in other.sentence
+    assert "no decision differs" not in itself.sentence
