@@ -64,12 +64,15 @@ class Limit:
         max_drop: Loss allowed; None for the default.
         strict: Whether the worse end of the interval must hold the limit too.
         where: ``exact mode here`` or ``default mode here``, and on what.
+        picked: Outputs whose rows are picked by value, so that noise by entry says nothing: a
+            metric that was asked for judges them alone.
     """
 
     metric: Metric | None
     max_drop: float | None
     strict: bool
     where: str
+    picked: frozenset[str] = frozenset()
 
 
 def judge(
@@ -100,6 +103,7 @@ def _judge(float_: Scored, shipped: Scored, limit: Limit, base: Scored) -> Judge
         judged = _by_metric(float_, shipped, (limit.metric, allowed, limit.strict), near)
         scored = next(iter(float_.outputs[0]))
         needed = {name: FLOOR_DB if name == scored else LEAST_SQNR_DB for name in noise}
+        needed.update(dict.fromkeys(limit.picked & set(noise), -math.inf))
         return _above_floors(judged, noise, needed)
     if agreement is not None:
         allowed = MAX_DISAGREEMENT if limit.max_drop is None else limit.max_drop
@@ -115,6 +119,8 @@ def _judge(float_: Scored, shipped: Scored, limit: Limit, base: Scored) -> Judge
     passed = noise[worst] >= LEAST_SQNR_DB
     told = "no noise" if noise[worst] == math.inf else f"{noise[worst]:.1f} dB"
     sentence = f"{told} in output {worst!r} on {near.n} runs, least {LEAST_SQNR_DB:g} dB"
+    if worst in limit.picked:
+        sentence += "; its rows are picked by value: give labels and a metric that matches them"
     return Judged(None, near, passed, sentence)
 
 

@@ -18,6 +18,7 @@ from edgepack.gate.peer import Peer
 from edgepack.gate.place import Place
 from edgepack.gate.prefix import fastest, prefixes
 from edgepack.gate.terms import Clocked, Terms, not_shown, nothing_passes, required, why_float
+from edgepack.graph.picked import picked_outputs
 from edgepack.graph.precision import integer_nodes
 from edgepack.runtime.carry import Carry
 from edgepack.runtime.session import Options
@@ -179,7 +180,8 @@ class Chooser:
         if not isinstance(items, Dataset):
             where = f"{where}, on made-up inputs"
         terms = self._terms
-        limit = Limit(terms.metric, terms.max_drop, terms.strict, where)
+        picked = picked_outputs(self._rewritten.float_.model)
+        limit = Limit(terms.metric, terms.max_drop, terms.strict, where, picked)
         rounded = float_ if same else self._scored(self._rewritten.rounded, items)
         return judge(float_, scored, limit, rounded), scored
 

@@ -1,12 +1,17 @@
 """What the accuracy gate must not let through: each case once shipped."""
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 import pytest
+from onnx import helper
 
 from edgepack.data import metrics
 from edgepack.gate.accuracy import Limit, judge
 from edgepack.gate.evaluate import Scored
+from edgepack.graph.picked import picked_outputs
+from tests import graphs
 
 Outputs = dict[str, npt.NDArray[np.generic]]
 
@@ -41,6 +46,33 @@ def test_an_output_that_the_metric_does_not_see_may_not_become_a_constant() -> N
     assert not judged.passed
     assert "'age'" in judged.sentence
     assert judge(float_, float_, limit("top1")).passed
+
+
+def test_rows_picked_in_another_order_are_left_to_the_metric() -> None:
+    rng = np.random.default_rng(0)
+    best, boxes = np.eye(3)[None, :1], rng.uniform(0, 640, (32, 1, 5, 4))
+    float_ = scored([{"s": best, "boxes": b} for b in boxes], [0] * 32)
+    turned = scored([{"s": best, "boxes": b[:, ::-1]} for b in boxes], [0] * 32)
+    plain, aware = limit("top1"), replace(limit("top1"), picked=frozenset({"boxes"}))
+    assert not judge(float_, turned, plain).passed
+    assert judge(float_, turned, aware).passed
+    unlabelled = judge(float_, turned, replace(limit(), picked=frozenset({"boxes"})))
+    assert not unlabelled.passed
+    assert unlabelled.sentence.endswith("give labels and a metric that matches them")
+
+
+def test_outputs_behind_top_k_are_picked_and_what_it_reads_is_not() -> None:
+    model = graphs.network(
+        [
+            helper.make_node("Relu", ["x"], ["raw"], name="relu"),
+            helper.make_node("TopK", ["raw", "k"], ["best", "where"], name="topk"),
+            helper.make_node("Neg", ["best"], ["y"], name="neg"),
+        ],
+        {"k": np.array([2], np.int64)},
+        shape=["batch", 4],
+        outputs=["y", "raw"],
+    )
+    assert picked_outputs(model) == {"y"}
 
 
 def test_a_float_model_no_better_than_chance_is_said_to_be_one() -> None:
