@@ -228,8 +228,10 @@ def rewrite(
     if smaller is not None:
         context, done = replace(context, learned=smaller.learned), smaller.done
 
+    begun = _begun(plan, (model, done), context)
+
     def refold(spared: Mapping[str, str]) -> Candidate:
-        return _fold(plan, (model, done), replace(context, spared=spared), lossless=False)
+        return _fold(plan, begun, replace(context, spared=spared), lossless=False)
 
     whole = refold({})
     found = [whole]
@@ -293,6 +295,22 @@ def _allowed(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> float:
         return 0.0
     finite = np.abs(array[np.isfinite(array)])
     return _LARGEST_CHANGE * max(float(finite.max(initial=0)), 1e-6)
+
+
+def _begun(
+    plan: Plan, begun: tuple[ir.Model, tuple[StepRecord, ...]], context: Context
+) -> tuple[ir.Model, tuple[StepRecord, ...]]:
+    """Run the steps in front of the first lossy one; what is spared is nothing to them."""
+    current, records = begun[0], list(begun[1])
+    for bound in plan.graph[len(records) :]:
+        if isinstance(bound.step, Skip):
+            records.append(StepRecord(bound.use, skipped=bound.step.reason))
+            continue
+        if _is_lossy(bound):
+            break
+        current, report = apply(bound.step, bound.use, current, context)
+        records.append(_record(report))
+    return current, tuple(records)
 
 
 def _fold(

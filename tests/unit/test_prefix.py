@@ -57,6 +57,14 @@ def test_a_prefix_holds_the_first_convolutions_and_never_all(made: Rewritten) ->
         assert candidate.left[nodes[0]] == "spared by the gate"
 
 
+def test_a_fold_leaves_nothing_behind_for_the_next(made: Rewritten) -> None:
+    whole = made.candidates[0]
+    made.refold(dict.fromkeys(integer_nodes(whole.model), "float32"))
+    again = made.refold({})
+    assert (again.data, again.steps) == (whole.data, whole.steps)
+    assert [step.use for step in again.steps] == list(STEPS)
+
+
 def test_the_least_time_wins_among_those_faster_in_all_rounds_but_one() -> None:
     whole, shaky = [10] * 8, [2] * 6 + [11] * 2
     faster, fastest_ = [9] * 8, [8] * 7 + [20]
