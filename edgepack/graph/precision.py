@@ -90,7 +90,8 @@ def _fused(node: ir.Node) -> bool:
     if not fed or any(m is None or m.op_type != "DequantizeLinear" for m in makers):
         return False
     if node.op_type in WEIGHTED - INTEGER_OUTPUT:
-        return True
+        users = node.outputs[0].consumers()  # a clamp that ends in float takes its Gemm along
+        return len(users) != 1 or users[0].op_type not in CLAMPS or _ends_in_codes(users[0])
     return node.op_type in INTEGER_OUTPUT | CARRIERS and _ends_in_codes(node)
 
 

@@ -31,13 +31,20 @@ class Placement:
         integer: Nodes that compute in int8.
         scale_of: Each quantized tensor -> the tensor whose range gives its scale.
         absorbed: Output of an integer node -> the clamp that its quantized range replaces.
+        apart: Matrix products that end in codes since a clamp follows whose float result is read:
+            the runtime would compute both in float.
         left: Each other node that computes -> the reason, a sentence.
     """
 
     integer: dict[ir.Node, None] = field(default_factory=dict)
     scale_of: dict[ir.Value, ir.Value] = field(default_factory=dict)
     absorbed: dict[ir.Value, ir.Node] = field(default_factory=dict)
+    apart: dict[ir.Node, None] = field(default_factory=dict)
     left: dict[ir.Node, str] = field(default_factory=dict)
+
+    def ends_in_codes(self, node: ir.Node) -> bool:
+        """Whether nobody reads a float result of an integer node."""
+        return node in self.integer and (node.op_type in INTEGER_OUTPUT or node in self.apart)
 
 
 def place(graph: ir.Graph, exclude: Mapping[str, str], *, absorb: bool) -> Placement:
@@ -163,8 +170,10 @@ def _quantize_around(node: ir.Node, plan: Placement, *, absorb: bool) -> None:
     clamp = _only_clamp(end)
     if clamp is not None and not _may_end_in(node, clamp, plan):
         clamp = None
+    if clamp is None and _is_clamped(end):
+        plan.apart[node] = None
     final = clamp.outputs[0] if clamp is not None else end
-    if node.op_type not in INTEGER_OUTPUT and not _feeds_integers(final, plan):
+    if not (plan.ends_in_codes(node) or _feeds_integers(final, plan)):
         return
     plan.scale_of.setdefault(final, final)
     if clamp is not None and absorb:
@@ -191,11 +200,15 @@ def _only_integers_read(carrier: ir.Node, plan: Placement) -> bool:
 
 
 def _only_clamp(value: ir.Value) -> ir.Node | None:
+    clamp = value.consumers()[0] if _is_clamped(value) else None
+    return clamp if clamp is not None and _holds_zero(clamp) else None
+
+
+def _is_clamped(value: ir.Value) -> bool:
+    """Whether a clamp alone reads ``value``, in this graph."""
     users = value.consumers()
     alone = len(users) == 1 and not value.is_graph_output()
-    if alone and users[0].op_type in CLAMPS and _same_graph(users[0], value):
-        return users[0] if _holds_zero(users[0]) else None
-    return None
+    return alone and users[0].op_type in CLAMPS and _same_graph(users[0], value)
 
 
 def _holds_zero(clamp: ir.Node) -> bool:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgepack.calibration.moments import Moments
 from edgepack.graph.constants import Array, add_constant, constant
-from edgepack.graph.kernels import INTEGER_OUTPUT, WEIGHTED
+from edgepack.graph.kernels import WEIGHTED
 from edgepack.quantization.learned import WeightScale
 from edgepack.quantization.placement import Placement, is_depthwise, output_axis
 from edgepack.quantization.refine import refine
@@ -111,7 +111,7 @@ class Writer:
         """Whether no float result is left to read, or none that differs from the restored one."""
         maker = value.producer()
         moved = self._plan.scale_of.get(value, value) is not value
-        return moved or (maker in self._plan.integer and maker.op_type in INTEGER_OUTPUT)
+        return moved or (maker is not None and self._plan.ends_in_codes(maker))
 
     def _reads_codes(self, user: ir.Node, value: ir.Value) -> bool:
         """Whether ``user`` gets the rounded tensor; float readers of a float result keep it."""
