@@ -38,7 +38,8 @@ VARIANTS = {
     "int8_smooth": ("tidy", "part_norms", "smooth", "quantize_dynamic"),
     "int8_smooth_split": ("tidy", "part_norms", "smooth", "split_outliers", "quantize_dynamic"),
     "int8_split_smooth": ("tidy", "part_norms", "split_outliers", "smooth", "quantize_dynamic"),
-    "int8_gptq": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ),
+    "int8_exact_gelu": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ),
+    "int8_gptq": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ, "approximate_gelu"),
     "int4": ("tidy", "part_norms", "quantize_weights bits 4"),
     "int8_split_gptq": ("tidy", "part_norms", "split_outliers", "smooth", GPTQ),
 }

@@ -13,9 +13,11 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepack.graph.chains import rows_first
-from edgepack.graph.constants import add_constant
+from edgepack.graph.constants import add_constant, constant
+from edgepack.graph.linear import product_and_bias
 from edgepack.passes import Context, Edit, Keeps
 from edgepack.quantization.dynamic import dynamic_scheme
 from edgepack.quantization.local_error import local_error, matrix
@@ -76,6 +78,7 @@ class SplitOutliers(Step, frozen=True):
                     yield Edit(
                         str(node.name), f"{len(far)} channels in float: {gained:.1f} dB gained"
                     )
+        RemoveUnusedNodesPass()(model)
 
     def _may_gain(self, node: ir.Node) -> bool:
         weight, source = matrix(node), node.inputs[0] if node.inputs else None
@@ -99,10 +102,12 @@ class _Parts:
         self, graph: ir.Graph, source: ir.Value, first: ir.Node, far: Channels, kept: Real
     ) -> None:
         self._graph, self._far, self._kept = graph, far, kept
-        mask = add_constant(graph, f"{source.name}.kept", kept)
+        whole, factors = _factors(source, len(kept))
+        self._gains = factors[far]
+        mask = add_constant(graph, f"{source.name}.kept", kept * factors)
         index = add_constant(graph, f"{source.name}.units", far.astype(np.int64))
-        self._near = ir.node("Mul", [source, mask], name=f"{source.name}.near")
-        self._taken = ir.node("Gather", [source, index], {"axis": -1}, name=f"{source.name}.units")
+        self._near = ir.node("Mul", [whole, mask], name=f"{source.name}.near")
+        self._taken = ir.node("Gather", [whole, index], {"axis": -1}, name=f"{source.name}.units")
         for made in (self._near, self._taken):
             made.outputs[0].type = source.type
         self._near.outputs[0].shape = source.shape
@@ -111,14 +116,16 @@ class _Parts:
         graph.insert_before(first, [self._near, self._taken])
 
     def split(self, node: ir.Node) -> None:
-        """Write the two products and their sum."""
-        weight, name, old = matrix(node), str(node.name), node.outputs[0]
+        """Write the two products and their sum, behind the bias: the runtime joins that to one."""
+        weight, name, end = matrix(node), str(node.name), _with_bias(node)
         assert weight is not None
+        old = end.outputs[0]
         rest = weight * self._kept[:, None]
         stored = add_constant(
             self._graph, f"{name}.rest", rest.T.copy() if rows_first(node) else rest
         )
-        small = add_constant(self._graph, f"{name}.outliers", weight[self._far])
+        far = weight[self._far] * self._gains[:, None]
+        small = add_constant(self._graph, f"{name}.outliers", far)
         extra = ir.node("MatMul", [self._taken.outputs[0], small], name=f"{name}.far")
         node.replace_input_with(0, self._near.outputs[0])
         node.replace_input_with(1, stored)
@@ -126,8 +133,31 @@ class _Parts:
         total = ir.node("Add", [old, extra.outputs[0]], name=f"{name}.total")
         for made in (extra, total):
             made.outputs[0].type, made.outputs[0].shape = old.type, old.shape
-        self._graph.insert_after(node, [extra, total])
+        self._graph.insert_after(end, [extra, total])
         _hand_over(self._graph, users, old, total.outputs[0])
+
+
+def _factors(source: ir.Value, channels: int) -> tuple[ir.Value, Real]:
+    """Return what a Mul by one constant per channel makes ``source`` of, and that constant.
+
+    The mask goes into that Mul, whose own values only other readers then need.
+    """
+    mul = source.producer()
+    if mul is not None and mul.op_type == "Mul":
+        for value, other in (mul.inputs, reversed(mul.inputs)):
+            factors = constant(other)
+            if factors is None or factors.shape != (channels,) or value is None:
+                continue
+            if value.shape is not None and value.shape[-1] == channels:  # else it is broadcast
+                return value, np.asarray(factors, np.float32)
+    return source, np.ones(channels, np.float32)
+
+
+def _with_bias(node: ir.Node) -> ir.Node:
+    """Return the Add of a constant vector that alone reads a product, else the product."""
+    uses = list(node.outputs[0].uses())
+    found = product_and_bias(uses[0][0]) if len(uses) == 1 and uses[0][0].op_type == "Add" else None
+    return uses[0][0] if found is not None else node
 
 
 def _hand_over(

@@ -8,7 +8,7 @@ from edgepack.graph.constants import constant
 from edgepack.passes import PassReport, Step, apply
 from edgepack.passes.quantize_dynamic import QuantizeDynamic
 from edgepack.passes.smooth import Smooth
-from edgepack.passes.split_outliers import SplitOutliers
+from edgepack.passes.split_outliers import Real, SplitOutliers
 from edgepack.runtime.session import Options
 from edgepack.spec.signature import Sample
 from edgepack.spec.step import Skip
@@ -19,10 +19,14 @@ from tests.models import weight
 SIZE, LOUD = 64, (5, 40)
 
 
-def spoiled(*, read_elsewhere: bool = False) -> ir.Model:
-    """A layer norm whose gain makes two channels fifty times louder, and a product after it."""
+def _gain() -> Real:
     gain = np.ones(SIZE, np.float32)
     gain[list(LOUD)] = 50
+    return gain
+
+
+def spoiled(*, read_elsewhere: bool = False) -> ir.Model:
+    """A layer norm whose gain makes two channels fifty times louder, and a product after it."""
     end = [graphs.node("Add", ["m", "n"], ["y"], name="add")] if read_elsewhere else []
     return graphs.network(
         [
@@ -30,7 +34,7 @@ def spoiled(*, read_elsewhere: bool = False) -> ir.Model:
             graphs.node("MatMul", ["n", "w"], ["m" if read_elsewhere else "y"], name="matmul"),
             *end,
         ],
-        {"g": gain, "b": weight(SIZE, seed=2) / 4, "w": weight(SIZE, SIZE, seed=1) / 8},
+        {"g": _gain(), "b": weight(SIZE, seed=2) / 4, "w": weight(SIZE, SIZE, seed=1) / 8},
         shape=["batch", SIZE],
     )
 
@@ -114,3 +118,32 @@ def test_without_samples_nothing_is_done(step: Step) -> None:
 @pytest.mark.parametrize("step", [SPLIT, SMOOTH])
 def test_a_target_without_integers_at_run_time_is_skipped(step: Step) -> None:
     assert isinstance(step.fit(load("tensorrt")), Skip)
+
+
+def test_a_bias_is_added_before_the_far_product_where_the_runtime_joins_it() -> None:
+    model = graphs.network(
+        [
+            graphs.node("LayerNormalization", ["x", "g", "b"], ["n"], name="norm", axis=-1),
+            graphs.node("MatMul", ["n", "w"], ["m"], name="matmul"),
+            graphs.node("Add", ["m", "b"], ["y"], name="bias"),
+        ],
+        {"g": _gain(), "b": weight(SIZE, seed=2) / 4, "w": weight(SIZE, SIZE, seed=1) / 8},
+        shape=["batch", SIZE],
+    )
+    after, _ = made(model, SPLIT)
+    total = after.graph.outputs[0].producer()
+    assert total is not None
+    assert total.name == "matmul.total"
+    makers = [value.producer() for value in total.inputs if value is not None]
+    assert [None if maker is None else maker.name for maker in makers] == ["bias", "matmul.far"]
+
+
+def test_a_mask_joins_the_mul_that_smooths_and_outputs_stay_the_same() -> None:
+    model = spoiled(read_elsewhere=True)
+    smoothed, _ = made(model, SMOOTH)
+    after, report = made(smoothed, SplitOutliers(units=2, min_size=1, least=0.0))
+    assert report.edits
+    assert graphs.operators(smoothed).count("Mul") == graphs.operators(after).count("Mul") == 1
+    for want, got in zip(graphs.run(model, feeds()), graphs.run(after, feeds()), strict=True):
+        real = want["y"].astype(np.float64)
+        assert np.abs(got["y"].astype(np.float64) - real).max() <= 1e-5 * np.abs(real).max()
