@@ -37,7 +37,7 @@ class SplitOutliers(Step, frozen=True):
         min_size: Weights with fewer entries are left alone, as they stay in float anyway.
     """
 
-    units: int = 8
+    units: int = 4
     least: float = 0.5
     min_size: int = 131072
     keeps: ClassVar[Keeps] = "values"
