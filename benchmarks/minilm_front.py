@@ -40,6 +40,10 @@ VARIANTS = {
     "int8_split_smooth": ("tidy", "part_norms", "split_outliers", "smooth", "quantize_dynamic"),
     "int8_exact_gelu": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ),
     "int8_gptq": ("tidy", "part_norms", "smooth", "split_outliers", GPTQ, "approximate_gelu"),
+    "int8_gptq_16": (
+        *("tidy", "part_norms", "smooth", "split_outliers units 16"),
+        *(GPTQ, "approximate_gelu"),
+    ),
     "int4": ("tidy", "part_norms", "quantize_weights bits 4"),
     "int8_split_gptq": ("tidy", "part_norms", "split_outliers", "smooth", GPTQ),
 }
