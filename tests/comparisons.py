@@ -1,9 +1,10 @@
-"""Stored comparisons with made-up times, for what is derived from them."""
+"""Stored comparisons and measurements with made-up times, for what is derived from them."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from edgepack.bench import measured
 from edgepack.bench.record import (
     FORMAT,
     Contestant,
@@ -15,6 +16,8 @@ from edgepack.bench.record import (
     Samples,
     Surroundings,
 )
+from edgepack.bench.scenario import Single
+from edgepack.bench.sensors import Reading
 
 CALM = Surroundings(load=0.5, stolen=10.0, throttled=3, governor="performance")
 ROUNDS = 8
@@ -51,5 +54,30 @@ def run(log_ratios: Sequence[float], seconds: float = 0.01) -> Run:
         elapsed=10.0,
         before=CALM,
         after=CALM,
+        machine={"cores": 2},
+    )
+
+
+def measurement(model: str, starts: Sequence[float], wall: Sequence[float]) -> measured.Result:
+    """A calm run of one process; CPU time equals wall time."""
+    times = tuple(wall)
+    samples = measured.Samples(tuple(starts), times, times, (0,) * len(times))
+    quiet = Reading(0.0, None, None)
+    return measured.Result(
+        model=model,
+        sha256="00",
+        options=contestant("a").options,
+        scenario=Single(),
+        inputs="golden samples",
+        clock="cpu",
+        rate=None,
+        processes=(measured.Process(None, samples),),
+        memory=None,
+        joules=None,
+        elapsed=1.0,
+        ended="",
+        before=CALM,
+        after=CALM,
+        sensors=(quiet, quiet),
         machine={"cores": 2},
     )

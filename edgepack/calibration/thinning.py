@@ -5,11 +5,12 @@ from a start that the sample's own bytes decide: the choice depends on no order 
 over many samples every row, column and channel has its turn.
 
 Pictures between convolutions are thinned before that, where x86 keeps them in blocks of 8 or 16
-channels: to move all of one out of that layout, and then throw nearly all of it away, took 0.2 to
-0.4 of a run. A depthwise convolution with a single 1 in each channel's kernel stays in the layout,
-and takes one value of each cell as it is (but -0, which becomes 0). Where in its cells a channel
-looks differs from channel to channel, so that together they see every row and column.
-Beside an infinity the value taken is not a number: calibration refuses that tensor anyway.
+channels: to move all of one out of that layout, and then throw nearly all of it away, is most of
+what counting would cost (``benchmarks/calibration.py``). A depthwise convolution with a single 1 in
+each channel's kernel stays in the layout, and takes one value of each cell as it is (but -0, which
+becomes 0). Where in its cells a channel looks differs from channel to channel, so that together
+they see every row and column. Beside an infinity the value taken is not a number: calibration
+refuses that tensor anyway.
 """
 
 import math
@@ -34,7 +35,7 @@ _SIDE = 8
 """The longest side of a cell."""
 
 _OUT = 40
-"""What a value costs that leaves the runtime and is counted, in multiply-adds; measured on AVX2."""
+"""What a value costs that leaves the runtime and is counted, in multiply-adds: a rough figure."""
 
 Cell = tuple[int, int]
 """Rows and columns."""

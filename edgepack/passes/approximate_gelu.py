@@ -1,9 +1,8 @@
-"""GELU by a hyperbolic tangent where other nodes are rounded anyway: half the time on AVX2.
+"""GELU by a hyperbolic tangent, which takes less time, where other nodes are rounded anyway.
 
 ``x / 2 * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))`` differs from the exact function by at most
 4.74e-4, near 2.7 and -2.7; an activation in eight bits is rounded by more where its range is over
-a quarter. With AVX-512, newer runtimes take the same time for either.
-``benchmarks/minilm_front.py`` makes the models to time.
+a quarter. What a whole transformer gains on AVX2 is in ``benchmarks/results/gelu_avx2.json``.
 
 Source: Hendrycks and Gimpel 2016, arXiv:1606.08415, section 2; ONNX, Gelu, ``approximate``;
 onnxruntime, docs/ContribOperators.md, FastGelu.

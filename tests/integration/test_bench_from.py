@@ -7,10 +7,9 @@ import msgspec
 import pytest
 
 from edgepack.bench import estimate, measured, operators, remote, series, stored
-from edgepack.bench.measured import Process, Result, Samples
+from edgepack.bench.measured import Result
 from edgepack.bench.operators import Operator
 from edgepack.bench.scenario import Single
-from edgepack.bench.sensors import Reading
 from edgepack.cli import main
 from edgepack.devices import Counts
 from tests import comparisons
@@ -20,28 +19,9 @@ RELU = Operator("r", "Relu", 1e-6)
 
 
 def result(*profile: Operator) -> Result:
-    times = (0.001,) * 100
-    samples = Samples(tuple(0.001 * n for n in range(100)), times, times, (0,) * 100)
-    quiet = Reading(0.0, None, None)
-    return Result(
-        model="m.onnx",
-        sha256="00",
-        options=comparisons.contestant("m").options,
-        scenario=Single(),
-        inputs="golden samples",
-        clock="cpu",
-        rate=None,
-        processes=(Process(None, samples),),
-        memory=None,
-        joules=None,
-        elapsed=1.0,
-        ended="",
-        before=comparisons.CALM,
-        after=comparisons.CALM,
-        sensors=(quiet, quiet),
-        machine={},
-        operators=profile,
-    )
+    starts = [0.001 * number for number in range(100)]
+    found = comparisons.measurement("m.onnx", starts, [0.001] * 100)
+    return msgspec.structs.replace(found, operators=profile)
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_both_products_compute_on_integers(activation: str, product: str, tmp_pa
     assert graphs.sqnr(graphs.run(model, feeds), graphs.run(small, feeds), "y") > 20
 
 
-def test_a_clamp_that_ends_the_model_ends_it_in_float(tmp_path: Path) -> None:
+def test_a_product_before_the_last_clamp_computes_on_integers(tmp_path: Path) -> None:
     small = quantized(net(node("Relu", ["a"], ["y"], name="end")))
     assert optimized(small, tmp_path)["QGemm"] == 1
 

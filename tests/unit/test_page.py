@@ -6,10 +6,8 @@ import numpy as np
 
 from edgepack.bench import page
 from edgepack.bench.findings import find
-from edgepack.bench.measured import Process, Result, Samples
+from edgepack.bench.measured import Result
 from edgepack.bench.operators import Operator
-from edgepack.bench.scenario import Single
-from edgepack.bench.sensors import Reading
 from edgepack.bench.verdict import Bars
 from tests import comparisons
 
@@ -42,29 +40,9 @@ class Reader(HTMLParser):
 
 
 def result(model: str, number: int) -> Result:
-    wall = tuple(np.random.default_rng(0).gamma(4.0, 0.001, number).tolist())
-    start = tuple(np.cumsum((0.0, *wall[:-1])).tolist())
-    samples = Samples(start, wall, wall, (0,) * number)
-    quiet = Reading(0.0, None, None)
-    calm = comparisons.CALM
-    return Result(
-        model=model,
-        sha256="00",
-        options=comparisons.contestant("a").options,
-        scenario=Single(),
-        inputs="golden samples",
-        clock="cpu",
-        rate=None,
-        processes=(Process(None, samples),),
-        memory=None,
-        joules=None,
-        elapsed=60.0,
-        ended="",
-        before=calm,
-        after=calm,
-        sensors=(quiet, quiet),
-        machine={"cores": 2},
-    )
+    wall = np.random.default_rng(0).gamma(4.0, 0.001, number)
+    found = comparisons.measurement(model, [0.0, *np.cumsum(wall[:-1]).tolist()], wall.tolist())
+    return msgspec.structs.replace(found, elapsed=60.0)
 
 
 def check(found: bytes) -> Reader:
